@@ -1,0 +1,157 @@
+// A device: the steps of the forward pass, as coarse as they can be fused, over memory of its own.
+//
+// The pass itself is written once, in forward.cpp. A device says how each step is computed; the CPU
+// is the reference for every other. Shapes use the names of ModelConfig. "T" is the device's
+// compute_type(): q, attention output, h and K/V rows are of that type; the residual stream x and
+// the logits are always fp32. All pointers are device memory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "src/arena.h"
+#include "src/base/dtype.h"
+#include "src/sampler.h"
+#include "weights/loader.h"
+#include "weights/model.h"
+
+namespace winnow {
+
+/// Rows that go through the network together: a chunk of a prompt, or the one token of a decode
+/// step.
+struct Batch {
+  int64_t n = 0;                      // rows
+  const int32_t* token = nullptr;     // [n]
+  const int32_t* position = nullptr;  // [n] place in the text, from 0
+  float* x = nullptr;                 // [n, hidden_size] fp32: the residual stream
+};
+
+/// Rows [first, first + n) of a batch.
+inline Batch slice(const Batch& batch, int64_t first, int64_t n, int64_t hidden_size) {
+  return {.n = n,
+          .token = batch.token + first,
+          .position = batch.position + first,
+          .x = batch.x + first * hidden_size};
+}
+
+/// What a batch leaves between one step and the next.
+struct Activations {
+  void* q = nullptr;          // [n, n_heads, head_dim] T
+  void* attention = nullptr;  // [n, n_heads, head_dim] T
+  void* h = nullptr;          // [n, intermediate_size] T
+  void* workspace = nullptr;  // workspace_bytes(n): what a device needs inside a step
+};
+
+/// The K/V rows of one layer, ragged over KV heads: row r of KV head h is entry first[h] + r.
+///
+///   head 0: | row 0 | row 1 | ... | row rows[0]-1 |  <- new rows go here ->  |
+///   head 1: | row 0 | ...
+///
+/// During a pass the batch's row i becomes row rows[h] + appended + i. It attends to every row
+/// before it whose mask has the query head's bit, and to itself.
+struct KvRows {
+  void* k = nullptr;               // [entries, head_dim] T, rotated to their positions
+  void* v = nullptr;               // [entries, head_dim] T
+  int32_t* position = nullptr;     // [entries] place in the text
+  uint32_t* mask = nullptr;        // [entries] bit g: query head h * group + g sees the row
+  const int64_t* first = nullptr;  // [n_kv_heads]
+  const int32_t* rows = nullptr;   // [n_kv_heads] rows held before this pass
+  int64_t appended = 0;            // rows that earlier chunks of this pass have added to each head
+  int64_t capacity = 0;            // no head will ever hold more rows: what launches are sized for
+};
+
+/// What decode steps read and leave behind, so that the host decides nothing between them.
+struct StepState {
+  int32_t* token = nullptr;      // [1] the token that the next step reads
+  int32_t* position = nullptr;   // [1] its place in the text
+  int32_t* n_sampled = nullptr;  // [1] tokens drawn so far: the sampler's counter
+  int32_t* rows = nullptr;       // [n_layers * n_kv_heads] K/V rows held
+  uint8_t* seen = nullptr;  // [vocab_size] 1 for the tokens of the text, for the repeat penalty
+};
+
+/// Bytes that a run may need at most, region by region: address space is reserved for so much.
+struct MemoryPlan {
+  uint64_t weights = 0;
+  uint64_t kv = 0;       // K/V rows, positions, masks
+  uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
+
+  uint64_t total() const { return weights + kv + scratch; }
+};
+
+/// A sequence of steps that is run again and again, and differs from run to run only by what lies
+/// in device memory.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void run() = 0;
+};
+
+class Device : public WeightSink {
+ public:
+  /// For messages and JSON: "cpu (2 threads)".
+  virtual std::string name() const = 0;
+
+  /// Bytes of memory that are free for a run now.
+  virtual uint64_t available_bytes() const = 0;
+
+  /// Reserves the three regions. Once, before anything else below. Fails with kMemory.
+  virtual void reserve(const MemoryPlan& plan) = 0;
+
+  virtual const Arena& arena() const = 0;
+  virtual Region& kv_region() = 0;
+  virtual Region& scratch_region() = 0;
+
+  /// The type of activations and K/V rows.
+  virtual DType compute_type() const = 0;
+
+  /// Rows that a prefill puts through a layer at once where the user does not say.
+  virtual int64_t default_prefill_rows() const = 0;
+
+  /// Bytes of Activations::workspace for batches of up to `max_rows` rows.
+  virtual uint64_t workspace_bytes(int64_t max_rows) const = 0;
+
+  virtual void upload(void* to, const void* from, uint64_t bytes) = 0;
+  virtual void download(void* to, const void* from, uint64_t bytes) = 0;
+
+  /// x = table[token].  table [vocab_size, hidden_size]
+  virtual void embed(const Matrix& table, const Batch& batch) = 0;
+
+  /// q, k, v = rope(rmsnorm(x) Wqkv^T): q for attention(), k and v as the batch's rows of `kv`.
+  virtual void qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
+                   const KvRows& kv) = 0;
+
+  /// attention = softmax(q k^T / sqrt(head_dim)) v over the rows that each query head sees; zeros
+  /// for a query head that sees none.
+  virtual void attention(const Batch& batch, const Activations& a, const KvRows& kv) = 0;
+
+  /// x += attention Wo^T
+  virtual void attention_output(const LayerWeights& w, const Batch& batch,
+                                const Activations& a) = 0;
+
+  /// h = silu(rmsnorm(x) Wgate^T) * (rmsnorm(x) Wup^T)
+  virtual void gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) = 0;
+
+  /// x += h Wdown^T
+  virtual void down(const LayerWeights& w, const Batch& batch, const Activations& a) = 0;
+
+  /// logits = rmsnorm(x) Wlm^T.  logits [n, vocab_size] fp32
+  virtual void logits(const ModelWeights& w, const Batch& batch, const Activations& a,
+                      float* logits) = 0;
+
+  /// Draws the next token from the first `n_ids` logits: *token, *n_sampled and seen change.
+  /// logits [vocab_size] fp32. Fails with kInternal where they are not finite.
+  virtual void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
+                      const StepState& state) = 0;
+
+  /// Closes a pass over `n` rows: *position and every count in `rows` [n_counts] grow by n.
+  virtual void advance(int64_t n, int64_t n_counts, const StepState& state) = 0;
+
+  /// Makes `steps`, which calls steps of this device and nothing else, ready to be run repeatedly:
+  /// a device may call it now, once, and replay what it launched (a CUDA graph), or at every run.
+  /// Nothing is computed yet.
+  virtual std::unique_ptr<Recording> record(std::function<void()> steps) = 0;
+};
+
+}  // namespace winnow

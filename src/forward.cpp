@@ -1,0 +1,201 @@
+#include "src/forward.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "src/base/error.h"
+
+namespace winnow {
+namespace {
+
+/// Returns a region to where it was, also when the prompt is not read to its end.
+class ScratchScope {
+ public:
+  explicit ScratchScope(Region& region) : region_(region), mark_(region.mark()) {}
+  ~ScratchScope() { region_.rewind(mark_); }
+  ScratchScope(const ScratchScope&) = delete;
+  ScratchScope& operator=(const ScratchScope&) = delete;
+
+ private:
+  Region& region_;
+  Region::Mark mark_;
+};
+
+uint64_t activation_bytes(const ModelConfig& config, const Device& device, int64_t rows) {
+  const auto elements = static_cast<uint64_t>(rows) *
+                        static_cast<uint64_t>(2 * config.q_size() + config.intermediate_size);
+  return elements * dtype_size(device.compute_type()) + device.workspace_bytes(rows);
+}
+
+}  // namespace
+
+uint64_t Sequence::scratch_bytes(const ModelConfig& config, const Device& device, int64_t n_tokens,
+                                 int64_t prefill_rows) {
+  constexpr uint64_t kAllocations = 32;  // an upper bound, for their alignment
+  if (prefill_rows == 0) prefill_rows = device.default_prefill_rows();
+  const int64_t chunk = std::min(prefill_rows, n_tokens);
+  const auto row = static_cast<uint64_t>(config.hidden_size) * sizeof(float) + 2 * sizeof(int32_t);
+  return static_cast<uint64_t>(n_tokens + 1) * row + activation_bytes(config, device, chunk) +
+         activation_bytes(config, device, 1) + static_cast<uint64_t>(config.vocab_size) * 5 +
+         kAllocations * Region::kAlignment;
+}
+
+Sequence::Sequence(const Network& network, int64_t capacity, int64_t prefill_rows)
+    : network_(network),
+      device_(network.device),
+      scratch_(device_.scratch_region()),
+      mark_(scratch_.mark()),
+      prefill_rows_(prefill_rows > 0 ? prefill_rows : device_.default_prefill_rows()),
+      cache_(network.config, device_, capacity),
+      meter_(network.config),
+      seen_(static_cast<size_t>(network.config.vocab_size)) {
+  const ModelConfig& c = network_.config;
+  state_.token = scratch_.allocate_array<int32_t>("next token", 1);
+  state_.position = scratch_.allocate_array<int32_t>("next position", 1);
+  state_.n_sampled = scratch_.allocate_array<int32_t>("tokens drawn", 1);
+  state_.seen = scratch_.allocate_array<uint8_t>("tokens seen", c.vocab_size);
+  state_.rows = cache_.device_rows();
+  const int32_t zero = 0;
+  for (int32_t* counter : {state_.token, state_.position, state_.n_sampled}) {
+    device_.upload(counter, &zero, sizeof(zero));
+  }
+  mark_seen({});
+  step_ = {.n = 1,
+           .token = state_.token,
+           .position = state_.position,
+           .x = scratch_.allocate_array<float>("step x", c.hidden_size)};
+  step_activations_ = make_activations(1);
+  logits_ = scratch_.allocate_array<float>("logits", c.vocab_size);
+}
+
+Sequence::~Sequence() {
+  scratch_.rewind(mark_);
+}
+
+Activations Sequence::make_activations(int64_t rows) {
+  const ModelConfig& c = network_.config;
+  const uint64_t element = dtype_size(device_.compute_type());
+  const auto bytes = [&](int64_t width) { return static_cast<uint64_t>(rows * width) * element; };
+  Activations a;
+  a.q = scratch_.allocate("q", bytes(c.q_size()));
+  a.attention = scratch_.allocate("attention", bytes(c.q_size()));
+  a.h = scratch_.allocate("h", bytes(c.intermediate_size));
+  a.workspace = scratch_.allocate("workspace", device_.workspace_bytes(rows));
+  return a;
+}
+
+/// One layer for the rows of `batch`: the Llama block, as the formula reads.
+void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv) {
+  const LayerWeights& w = network_.weights.layers[static_cast<size_t>(l)];
+  device_.qkv(w, batch, a, kv);           // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
+  device_.attention(batch, a, kv);        // attention = softmax(q k^T / sqrt(d)) v
+  device_.attention_output(w, batch, a);  // x += attention Wo^T
+  device_.gate_up(w, batch, a);           // h = silu(rmsnorm(x) Wgate^T) * (rmsnorm(x) Wup^T)
+  device_.down(w, batch, a);              // x += h Wdown^T
+}
+
+void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  WINNOW_CHECK(n > 0, "a prompt has at least one token");
+  if (n > cache_.capacity() - cache_.next_position()) {
+    fail(ExitCode::kPrompt, "the prompt does not fit: ", n, " tokens after ",
+         cache_.next_position(), ", and room for ", cache_.capacity());
+  }
+  const ScratchScope scope(scratch_);
+  const Batch prompt = upload_batch(tokens);
+  run_prompt(prompt, hooks);
+  mark_seen(tokens);
+  device_.advance(n, cache_.n_counts(), state_);
+  close_pass(n);
+}
+
+/// Layer by layer over the whole prompt, in chunks of rows: chunk c of a layer needs the K/V rows
+/// of chunks 0..c of that layer, and x of chunk c from the layer before.
+///
+///            chunk 0   chunk 1   chunk 2
+///   layer 0     1         2         3
+///   layer 1     4         5         6
+void Sequence::run_prompt(const Batch& prompt, const PrefillHooks& hooks) {
+  const ModelConfig& c = network_.config;
+  const int64_t chunk = std::min(prefill_rows_, prompt.n);
+  const Activations a = make_activations(chunk);
+  uint64_t done = 0;
+  const auto total = static_cast<uint64_t>(c.n_layers * prompt.n);
+  device_.embed(network_.weights.embedding, prompt);
+  for (int64_t l = 0; l < c.n_layers; ++l) {
+    KvRows kv = cache_.layer(l);
+    for (int64_t first = 0; first < prompt.n; first += chunk) {
+      const Batch rows = slice(prompt, first, std::min(chunk, prompt.n - first), c.hidden_size);
+      kv.appended = first;
+      run_layer(l, rows, a, kv);
+      if (l == c.n_layers - 1 && hooks.final_rows) hooks.final_rows(rows, a);
+      done += static_cast<uint64_t>(rows.n);
+      if (hooks.progress) hooks.progress(done, total);
+    }
+  }
+  const Batch last = slice(prompt, prompt.n - 1, 1, c.hidden_size);
+  device_.logits(network_.weights, last, step_activations_, logits_);
+}
+
+void Sequence::decode() {
+  if (cache_.next_position() >= cache_.capacity()) {
+    fail(ExitCode::kPrompt, "no room for token ", cache_.next_position(), " in the KV cache");
+  }
+  if (!step_recording_) step_recording_ = device_.record([this] { run_step(); });
+  step_recording_->run();
+  close_pass(1);
+}
+
+/// The steps of decode(). All that changes from token to token lies in device memory.
+void Sequence::run_step() {
+  device_.embed(network_.weights.embedding, step_);
+  for (int64_t l = 0; l < network_.config.n_layers; ++l) {
+    run_layer(l, step_, step_activations_, cache_.layer(l));
+  }
+  device_.logits(network_.weights, step_, step_activations_, logits_);
+  device_.advance(1, cache_.n_counts(), state_);
+}
+
+/// The pass is complete: on the host too, its rows count from now on.
+void Sequence::close_pass(int64_t n) {
+  meter_.close_pass(cache_, n);
+  cache_.advance(n);
+}
+
+/// The prompt's tokens and positions in device memory, and room for its residual stream.
+Batch Sequence::upload_batch(std::span<const int32_t> tokens) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  std::vector<int32_t> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(cache_.next_position()));
+  int32_t* token = scratch_.allocate_array<int32_t>("prompt tokens", n);
+  int32_t* position = scratch_.allocate_array<int32_t>("prompt positions", n);
+  float* x = scratch_.allocate_array<float>("prompt x", n * network_.config.hidden_size);
+  device_.upload(token, tokens.data(), tokens.size_bytes());
+  device_.upload(position, positions.data(), tokens.size_bytes());
+  return {.n = n, .token = token, .position = position, .x = x};
+}
+
+void Sequence::download_logits(std::span<float> out) const {
+  device_.download(out.data(), logits_, out.size_bytes());
+}
+
+void Sequence::mark_seen(std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) seen_[static_cast<size_t>(token)] = 1;
+  device_.upload(state_.seen, seen_.data(), seen_.size());
+}
+
+int32_t Sequence::sample(int32_t n_ids, const SamplerOptions& options) {
+  device_.sample(logits_, n_ids, options, state_);
+  int32_t token = 0;
+  device_.download(&token, state_.token, sizeof(token));
+  seen_[static_cast<size_t>(token)] = 1;
+  return token;
+}
+
+void Sequence::set_next_token(int32_t token) {
+  device_.upload(state_.token, &token, sizeof(token));
+  mark_seen({&token, 1});
+}
+
+}  // namespace winnow

@@ -1,0 +1,75 @@
+#include "src/model.h"
+
+#include <chrono>
+#include <utility>
+
+#include "src/base/error.h"
+#include "src/base/format_bytes.h"
+#include "src/cpu/cpu_device.h"
+
+namespace winnow {
+
+ModelFiles open_network(const std::filesystem::path& dir) {
+  ModelFiles files;
+  files.dir = dir;
+  files.checkpoint = open_checkpoint(dir);
+  files.config = read_config(dir);
+  files.plan = plan_weights(files.checkpoint, files.config);
+  files.stop_ids = files.config.eos;
+  files.notes = files.checkpoint.notes;
+  files.notes.insert(files.notes.end(), files.plan.notes.begin(), files.plan.notes.end());
+  return files;
+}
+
+ModelFiles open_model(const std::filesystem::path& dir) {
+  ModelFiles files = open_network(dir);
+  files.tokenizer = load_tokenizer(dir);
+  if (files.tokenizer->vocab_size() > files.config.vocab_size) {
+    fail(ExitCode::kModel, dir.string(), ": the tokenizer has ", files.tokenizer->vocab_size(),
+         " pieces, but vocab_size of config.json is ", files.config.vocab_size);
+  }
+  if (files.stop_ids.empty()) files.stop_ids = files.tokenizer->stop_ids();
+  if (files.stop_ids.empty()) {
+    files.notes.push_back("no end-of-text token is named: a text ends only with its length");
+  }
+  return files;
+}
+
+std::unique_ptr<Device> make_device(DeviceChoice choice, const ModelConfig& config, int threads) {
+  if (choice == DeviceChoice::kCuda) {
+    fail(ExitCode::kDevice, "--device cuda: this binary was built without CUDA");
+  }
+  return make_cpu_device(config, threads);
+}
+
+MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
+  return {.weights = files.plan.bytes,
+          .kv = KvCache::region_bytes(files.config, device.compute_type(), shape.capacity),
+          .scratch = Sequence::scratch_bytes(files.config, device, shape.prompt_tokens,
+                                             shape.prefill_rows) +
+                     shape.extra_scratch};
+}
+
+void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape) {
+  const uint64_t available = device.available_bytes();
+  if (plan.total() <= available) return;
+  fail(ExitCode::kMemory, "out of memory on ", device.name(), ": ", format_bytes(plan.total()),
+       " needed (weights ", format_bytes(plan.weights), ", KV cache of ", shape.capacity,
+       " tokens ", format_bytes(plan.kv), ", scratch ", format_bytes(plan.scratch), "), ",
+       format_bytes(available), " free; a smaller -c or -n needs less");
+}
+
+Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,
+                 const LoadProgress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  Model model{.config = files.config, .device = std::move(device), .weights = {}};
+  const MemoryPlan plan = plan_memory(files, *model.device, shape);
+  check_memory(plan, *model.device, shape);
+  model.device->reserve(plan);
+  model.weights = load_weights(files.checkpoint, files.plan, files.config, *model.device, progress);
+  const auto stop = std::chrono::steady_clock::now();
+  model.load_ms = std::chrono::duration<double, std::milli>(stop - start).count();
+  return model;
+}
+
+}  // namespace winnow

@@ -1,0 +1,69 @@
+// From a model directory to a network in a device's memory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/cli/options.h"
+#include "src/device.h"
+#include "src/forward.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/checkpoint.h"
+#include "weights/config.h"
+#include "weights/loader.h"
+
+namespace winnow {
+
+/// A model directory that was opened and checked from end to end; no weight was read yet.
+struct ModelFiles {
+  std::filesystem::path dir;
+  ModelConfig config;
+  Checkpoint checkpoint;
+  WeightPlan plan;
+  std::unique_ptr<Tokenizer> tokenizer;  // none where open_network opened the directory
+  std::vector<int32_t> stop_ids;         // what ends a text: by config.json, or else by tokenizer
+  std::vector<std::string> notes;        // for the user
+};
+
+/// Everything but the tokenizer: enough for token ids in, logits out. Fails with kModel or kIo, see
+/// read_config, open_checkpoint and plan_weights.
+ModelFiles open_network(const std::filesystem::path& dir);
+
+/// The same with the tokenizer. Fails also like load_tokenizer, and with kModel where the tokenizer
+/// has more pieces than the embedding has rows. (Fewer is common: the last rows are padding then.)
+ModelFiles open_model(const std::filesystem::path& dir);
+
+/// Fails with kDevice where the device is not there.
+std::unique_ptr<Device> make_device(DeviceChoice choice, const ModelConfig& config, int threads);
+
+/// What a run needs: the weights, a cache of `capacity` tokens, and prefills of up to
+/// `prompt_tokens`.
+struct RunShape {
+  int64_t capacity = 0;
+  int64_t prompt_tokens = 0;
+  int64_t prefill_rows = 0;    // 0: the device's own number
+  uint64_t extra_scratch = 0;  // bytes that a command takes from the scratch region itself
+};
+MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape);
+
+/// Fails with kMemory, naming what is needed and what is free, where the plan does not fit.
+void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape);
+
+/// A network that is ready to run.
+struct Model {
+  ModelConfig config;
+  std::unique_ptr<Device> device;
+  ModelWeights weights;
+  double load_ms = 0;
+
+  Network network() const { return {.config = config, .weights = weights, .device = *device}; }
+};
+
+/// Plans, checks and reserves the memory, then reads the weights.
+Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,
+                 const LoadProgress& progress);
+
+}  // namespace winnow
