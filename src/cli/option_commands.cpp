@@ -1,0 +1,280 @@
+#include "src/cli/option_commands.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+
+#include "src/base/utf8.h"
+#include "src/cli/option_set.h"
+
+namespace winnow {
+namespace {
+
+constexpr int32_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+constexpr float kMaxFloat = std::numeric_limits<float>::max();
+constexpr Range<int64_t> kCounts{0, kMaxInt32};  // tokens, rows
+
+// Options that several commands share.
+
+void add_model_options(OptionSet& set, ModelOptions& model) {
+  set.begin_group("Model and messages");
+  set.add_path({"-m,--model", "DIR", "model directory, as Hugging Face lays it out (required)"},
+               model.dir);
+  const CLI::Option* const quiet =
+      set.add_flag({"-q,--quiet", "", "only errors on stderr (default off)"},
+                   [&model] { model.verbosity = -1; });
+  const CLI::Option* const verbose =
+      set.add_flags({"-v,--verbose", "", "say more on stderr; -vv: still more (default off)"},
+                    [&model] { model.verbosity = std::min(model.verbosity + 1, 2); });
+  set.exclude(quiet, verbose);
+  set.add_choice(
+      {"--color", "", "colors on stderr"}, model.color,
+      {{"auto", ColorMode::kAuto}, {"always", ColorMode::kAlways}, {"never", ColorMode::kNever}});
+  set.add_choice({"--progress", "", "progress bars on stderr"}, model.progress,
+                 {{"auto", ProgressMode::kAuto},
+                  {"always", ProgressMode::kAlways},
+                  {"never", ProgressMode::kNever}});
+}
+
+void add_compute_options(OptionSet& set, ComputeOptions& compute) {
+  set.begin_group("Computation");
+  set.add_choice(
+      {"--device", "", "auto: the GPU where there is one"}, compute.device,
+      {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
+  set.add_value({"--threads", "N", "CPU threads, 1 to 1024 (default all cores)"},
+                [&compute](const std::string& name, const std::string& value) {
+                  compute.threads = read_number(name, value, Range<int32_t>{1, 1024});
+                });
+  set.add_number({"--prefill-rows", "N", "prompt rows at once inside a layer; 0: device's own"},
+                 compute.prefill_rows, kCounts);
+}
+
+void add_context(OptionSet& set, int64_t& context) {
+  set.add_number({"-c,--ctx-size", "N", "context in tokens, prompt included; 0: model's own"},
+                 context, kCounts);
+}
+
+/// -p and -f, of which one may be given.
+struct SourceOptions {
+  const CLI::Option* text;
+  const CLI::Option* file;
+};
+
+SourceOptions add_source(OptionSet& set, TextSource& source) {
+  set.begin_group("Text");
+  const CLI::Option* const text =
+      set.add_value({"-p,--prompt", "TEXT", "the text itself (default: stdin is read)"},
+                    [&source](const std::string&, const std::string& value) {
+                      source = {TextSource::Kind::kText, value};
+                    });
+  const CLI::Option* const file = set.add_value(
+      {"-f,--file", "FILE", "file that holds the text; -: stdin (default: stdin is read)"},
+      [&source](const std::string& name, const std::string& value) {
+        refuse_empty(name, value);
+        if (value != "-") source = {TextSource::Kind::kFile, value};
+      });
+  set.exclude(text, file);
+  return {text, file};
+}
+
+const CLI::Option* add_bos(OptionSet& set, BosMode& bos) {
+  return set.add_choice({"--bos", "", "whether BOS opens the text; auto: as the model wants"}, bos,
+                        {{"auto", BosMode::kAuto}, {"yes", BosMode::kYes}, {"no", BosMode::kNo}});
+}
+
+/// --format, and its short forms --json and --jsonl where the command has these formats.
+void add_format(OptionSet& set, Format& field, const Choices<Format>& formats) {
+  std::vector<const CLI::Option*> all = {
+      set.add_choice({"--format", "", "how the result looks"}, field, formats)};
+  for (const auto& [word, format] : formats) {
+    if (format != Format::kJson && format != Format::kJsonl) continue;
+    const CLI::Option* const flag =
+        set.add_flag({"--" + word, "", "short for --format " + word + " (default off)"},
+                     [&field, chosen = format] { field = chosen; });
+    for (const CLI::Option* const other : all) set.exclude(other, flag);
+    all.push_back(flag);
+  }
+}
+
+void add_output(OptionSet& set, OutputOptions& output, const Choices<Format>& formats) {
+  set.begin_group("Result");
+  add_format(set, output.format, formats);
+  set.add_value({"-o,--output", "FILE", "where the result goes; -: stdout (default stdout)"},
+                [&output](const std::string& name, const std::string& value) {
+                  refuse_empty(name, value);
+                  if (value != "-") output.file = value;
+                });
+}
+
+// generate
+
+void add_prompt_options(OptionSet& set, GenerateOptions& options) {
+  add_source(set, options.prompt);
+  add_bos(set, options.bos);
+  set.add_flag({"--strict-utf8", "", "refuse a text that is not valid UTF-8 (default off)"},
+               [&options] { options.strict_utf8 = true; });
+}
+
+void add_stop_options(OptionSet& set, GenerateOptions& options) {
+  set.begin_group("Length and end");
+  set.add_number({"-n,--max-tokens,--n-predict,--predict,--max-new-tokens", "N",
+                  "tokens to generate; -1: until EOS or the context ends"},
+                 options.max_tokens, Range<int64_t>{-1, kMaxInt32});
+  add_context(set, options.compute.context);
+  set.add_values({"--stop", "TEXT", "end before TEXT; may be repeated (default none)"},
+                 [&options](const std::string& name, const std::string& value) {
+                   refuse_empty(name, value);
+                   if (utf8_find_invalid(value) != std::string_view::npos) {
+                     fail(ExitCode::kUsage, name, " must be valid UTF-8, not ", quoted(value));
+                   }
+                   options.stop_strings.push_back(value);
+                 });
+  set.add_flag({"--ignore-eos", "", "go on after a token that ends the text (default off)"},
+               [&options] { options.ignore_eos = true; });
+}
+
+void add_sampler_options(OptionSet& set, GenerateOptions& options) {
+  SamplerOptions& sampler = options.sampler;
+  set.begin_group("Sampling");
+  set.add_number({"--temp,--temperature", "X", "temperature, 0 to 100; 0: the likeliest token"},
+                 sampler.temperature, Range<float>{0, 100});
+  set.add_number({"--top-k", "N", "draw from the N likeliest tokens; 0: off"}, sampler.top_k,
+                 Range<int32_t>{0, kMaxInt32});
+  set.add_number({"--top-p", "X", "draw from the likeliest that reach X, over 0; 1: off"},
+                 sampler.top_p, Range<float>{0, 1, true});
+  set.add_number({"--min-p", "X", "at least X times the likeliest, 0 to 1; 0: off"}, sampler.min_p,
+                 Range<float>{0, 1});
+  set.add_number({"--repeat-penalty", "X", "on tokens that came before, over 0; 1: off"},
+                 sampler.repeat_penalty, Range<float>{0, kMaxFloat, true});
+  set.add_number({"--seed", "N", "0 to 2^64-1, decimal (default: drawn, and told)"}, options.seed,
+                 Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});
+}
+
+void add_generate_options(OptionSet& set, GenerateOptions& options) {
+  add_prompt_options(set, options);
+  add_stop_options(set, options);
+  add_sampler_options(set, options);
+  set.begin_group("KV cache");
+  set.add_choice<std::string>({"--kv-policy", "", "which rows are kept after prefill"},
+                              options.kv_policy, {{"full", "full"}});
+  add_output(set, options.output,
+             {{"text", Format::kText}, {"json", Format::kJson}, {"jsonl", Format::kJsonl}});
+  set.add_flag({"--echo", "", "the prompt, too, before the text (default off)"},
+               [&options] { options.echo = true; });
+  set.add_number({"--logprobs", "K", "log probabilities, K others a token, 0 to 20 (default off)"},
+                 options.logprobs, Range<int32_t>{0, 20});
+  add_compute_options(set, options.compute);
+}
+
+void check_generate(const GenerateOptions& options) {
+  if (options.logprobs && options.output.format == Format::kText) {
+    fail(ExitCode::kUsage, "--logprobs needs --json or --jsonl");
+  }
+}
+
+// tokenize and inspect
+
+void add_tokenize_options(OptionSet& set, TokenizeOptions& options) {
+  add_source(set, options.text);
+  add_bos(set, options.bos);
+  add_output(set, options.output, {{"text", Format::kText}, {"json", Format::kJson}});
+}
+
+void add_inspect_options(OptionSet& set, InspectOptions& options) {
+  set.begin_group("Result");
+  add_context(set, options.context);
+  add_format(set, options.format, {{"text", Format::kText}, {"json", Format::kJson}});
+}
+
+// logits
+
+void add_logits_options(OptionSet& set, LogitsOptions& options) {
+  const SourceOptions source = add_source(set, options.prompt);
+  const CLI::Option* const bos = add_bos(set, options.bos);
+  const CLI::Option* const ids =
+      set.add_numbers({"--ids", "LIST", "token ids, like 1,2,3, instead of a text (default none)"},
+                      options.ids, Range<int32_t>{0, kMaxInt32});
+  for (const CLI::Option* const other : {source.text, source.file, bos}) set.exclude(ids, other);
+  add_context(set, options.compute.context);
+  set.begin_group("Result");
+  set.add_path({"-o,--output", "FILE.npy", "float32 [tokens, vocab] (required)"}, options.file);
+  add_compute_options(set, options.compute);
+}
+
+void check_logits(const LogitsOptions& options) {
+  if (options.file.empty()) fail(ExitCode::kUsage, "'winnow logits' needs a result file: -o FILE");
+  if (options.file == "-") fail(ExitCode::kUsage, "--output of 'winnow logits' must be a file");
+}
+
+// bench
+
+void add_bench_options(OptionSet& set, BenchOptions& options) {
+  set.begin_group("Measurements");
+  set.add_numbers({"-p,--n-prompt", "LIST", "tokens to prefill, like 512,2048; 0: no such test"},
+                  options.prompt_tokens, kCounts);
+  set.add_numbers({"-n,--n-gen", "LIST", "tokens to decode, like 64,128; 0: no such test"},
+                  options.generated_tokens, kCounts);
+  set.add_number({"-r,--repetitions", "N", "how often each is measured, 1 to 1000"},
+                 options.repetitions, Range<int32_t>{1, 1000});
+  add_context(set, options.compute.context);
+  add_output(set, options.output,
+             {{"text", Format::kText},
+              {"md", Format::kMarkdown},
+              {"csv", Format::kCsv},
+              {"json", Format::kJson},
+              {"jsonl", Format::kJsonl}});
+  add_compute_options(set, options.compute);
+}
+
+void check_bench(BenchOptions& options) {
+  std::erase(options.prompt_tokens, 0);
+  std::erase(options.generated_tokens, 0);
+  if (options.prompt_tokens.empty() && options.generated_tokens.empty()) {
+    fail(ExitCode::kUsage, "'winnow bench' has nothing to measure: -p and -n are 0");
+  }
+}
+
+/// A command whose finish() holds its options and their readers.
+template <class Options, class AddOptions, class Check>
+Command make_command(CLI::App& root, const char* name, const char* help, AddOptions add_options,
+                     Check check) {
+  CLI::App* const app = root.add_subcommand(name, help);
+  app->group("Commands");
+  const auto options = std::make_shared<Options>();
+  const auto set = std::make_shared<OptionSet>(*app);
+  add_model_options(*set, options->model);
+  add_options(*set, *options);
+  return {app, [name, options, set, check]() -> CommandLine {
+            set->read();
+            if (options->model.dir.empty()) {
+              fail(ExitCode::kUsage, "'winnow ", name, "' needs a model: -m DIR");
+            }
+            check(*options);
+            return *options;
+          }};
+}
+
+}  // namespace
+
+std::vector<Command> add_commands(CLI::App& root) {
+  const auto no_options = [](OptionSet&, auto&) {};
+  const auto no_check = [](const auto&) {};
+  return {
+      make_command<GenerateOptions>(root, "generate", "Continues a text.", add_generate_options,
+                                    check_generate),
+      make_command<TokenizeOptions>(root, "tokenize", "Shows the tokens of a text.",
+                                    add_tokenize_options, no_check),
+      make_command<InspectOptions>(root, "inspect",
+                                   "Shows a model's configuration, tensors and memory plan.",
+                                   add_inspect_options, no_check),
+      make_command<CheckOptions>(root, "check", "Tells whether a model directory is sound.",
+                                 no_options, no_check),
+      make_command<LogitsOptions>(root, "logits", "Writes the logits after each token of a text.",
+                                  add_logits_options, check_logits),
+      make_command<BenchOptions>(root, "bench", "Measures prefill and decode, each by itself.",
+                                 add_bench_options, check_bench),
+  };
+}
+
+}  // namespace winnow

@@ -1,0 +1,23 @@
+// The commands and their options: what --help lists.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <vector>
+
+#include "src/cli/options.h"
+
+namespace winnow {
+
+/// A command as CLI11 knows it, and what turns a parsed line into values: reads all options, then
+/// checks what concerns several. finish() fails with kUsage.
+struct Command {
+  CLI::App* app = nullptr;  // owned by the root
+  std::function<CommandLine()> finish;
+};
+
+/// Adds every command to `root`, whose footer, formatter and settings they take over. What is
+/// returned must live until the line was parsed.
+std::vector<Command> add_commands(CLI::App& root);
+
+}  // namespace winnow

@@ -1,0 +1,114 @@
+// The command line as plain values: one struct a command. No field refers to another; what was not
+// given has the default that is written here and that --help prints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "src/cli/progress.h"
+#include "src/sampler.h"
+
+namespace winnow {
+
+enum class ColorMode { kAuto, kAlways, kNever };  // kAuto: where stderr is a terminal
+enum class DeviceChoice { kAuto, kCpu, kCuda };   // kAuto: the GPU where there is one
+enum class BosMode { kAuto, kYes, kNo };          // kAuto: by the model's custom
+enum class Format { kText, kMarkdown, kCsv, kJson, kJsonl };
+
+/// Of every command: which model, and what is said on stderr.
+struct ModelOptions {
+  std::filesystem::path dir;
+  int verbosity = 0;  // -1 quiet, 0, 1 (-v), 2 (-vv)
+  ColorMode color = ColorMode::kAuto;
+  ProgressMode progress = ProgressMode::kAuto;
+};
+
+/// Of the commands that run the network.
+struct ComputeOptions {
+  DeviceChoice device = DeviceChoice::kAuto;
+  int32_t threads = 0;       // 0: all cores
+  int64_t context = 0;       // tokens, prompt included; 0: the model's own
+  int64_t prefill_rows = 0;  // rows at once inside a layer; 0: the device's own
+};
+
+/// Where a text comes from.
+struct TextSource {
+  enum class Kind { kStdin, kText, kFile };
+  Kind kind = Kind::kStdin;
+  std::string value;  // the text, or the file's path
+};
+
+/// Where a result goes, and how it looks.
+struct OutputOptions {
+  Format format = Format::kText;
+  std::filesystem::path file;  // empty: stdout
+};
+
+struct GenerateOptions {
+  ModelOptions model;
+  ComputeOptions compute;
+  TextSource prompt;
+  BosMode bos = BosMode::kAuto;
+  bool strict_utf8 = false;  // invalid UTF-8 in the prompt is an error
+
+  int64_t max_tokens = 256;  // -1: until EOS or the end of the context
+  SamplerOptions sampler;    // its seed is the one below, or one that was drawn
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop_strings;  // none is empty
+  bool ignore_eos = false;
+  std::string kv_policy = "full";
+
+  bool echo = false;                // the prompt comes before the generated text
+  std::optional<int32_t> logprobs;  // alternatives listed for each token, 0..20; JSON formats only
+  OutputOptions output;             // text, json, jsonl
+};
+
+struct TokenizeOptions {
+  ModelOptions model;
+  TextSource text;
+  BosMode bos = BosMode::kNo;
+  OutputOptions output;  // text, json
+};
+
+struct InspectOptions {
+  ModelOptions model;
+  int64_t context = 0;            // tokens that the memory plan is for; 0: the model's own
+  Format format = Format::kText;  // text, json
+};
+
+struct CheckOptions {
+  ModelOptions model;
+};
+
+struct LogitsOptions {
+  ModelOptions model;
+  ComputeOptions compute;
+  std::vector<int32_t> ids;  // none is negative; empty: the tokens of `prompt`
+  TextSource prompt;
+  BosMode bos = BosMode::kAuto;  // of `prompt`; ids are used as they are
+  std::filesystem::path file;    // .npy
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  ComputeOptions compute;
+  std::vector<int64_t> prompt_tokens = {512};     // prefill tests; none is 0
+  std::vector<int64_t> generated_tokens = {128};  // decode tests; none is 0
+  int32_t repetitions = 5;
+  OutputOptions output;
+};
+
+using CommandLine = std::variant<GenerateOptions, TokenizeOptions, InspectOptions, CheckOptions,
+                                 LogitsOptions, BenchOptions>;
+
+/// The command and its options. Nothing after --help or --version, whose text was written to
+/// stdout. Options may stand before and after the command's name. Fails with kUsage for whatever is
+/// unknown, missing, out of range, given twice or in conflict, and with kIo where stdout cannot be
+/// written.
+std::optional<CommandLine> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace winnow

@@ -1,0 +1,134 @@
+#include "src/generate.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "src/base/error.h"
+#include "src/cli/interrupt.h"
+#include "src/logits_hash.h"
+#include "src/text_stream.h"
+
+namespace winnow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// One run: the state of the loop.
+class Run {
+ public:
+  Run(Sequence& sequence, const Tokenizer& tokenizer, const GenerateRequest& request,
+      const GenerateHooks& hooks)
+      : sequence_(sequence),
+        tokenizer_(tokenizer),
+        request_(request),
+        hooks_(hooks),
+        stream_(request.stop_strings) {}
+
+  Generation operator()() {
+    if (read_prompt()) write_text();
+    const std::string rest = stream_.finish();
+    result_.text += rest;
+    if (hooks_.rest && !rest.empty()) hooks_.rest(rest);
+    result_.logits_hash = hash_.text();
+    return std::move(result_);
+  }
+
+ private:
+  /// False where a signal stopped it.
+  bool read_prompt() {
+    const Clock::time_point start = Clock::now();
+    PrefillHooks prefill_hooks;
+    prefill_hooks.progress = [&](uint64_t done, uint64_t total) {
+      check_interrupt();
+      if (hooks_.prefill_progress) hooks_.prefill_progress(done, total);
+    };
+    try {
+      sequence_.prefill(request_.prompt, prefill_hooks);
+    } catch (const Error& error) {
+      if (interrupt_signal() == 0) throw;
+      result_.stop_reason = StopReason::kInterrupt;
+      return false;
+    }
+    result_.prefill_ms = ms_since(start);
+    result_.rows_kept = sequence_.cache().rows_held();
+    result_.bytes_kept = sequence_.cache().bytes_held();
+    hash_.add(host_logits());
+    return true;
+  }
+
+  void write_text() {
+    const Clock::time_point start = Clock::now();
+    while (draw_token()) {
+      sequence_.decode();
+      ++result_.decode_passes;
+    }
+    result_.decode_ms = ms_since(start);
+    hash_.add(host_logits());
+  }
+
+  /// Draws a token and shows it. False where the text ends.
+  bool draw_token() {
+    if (interrupt_signal() != 0) return stop(StopReason::kInterrupt);
+    if (n_tokens() == request_.max_tokens) return stop(StopReason::kLength);
+    const int32_t id = sequence_.sample(tokenizer_.vocab_size(), request_.sampler);
+    if (std::ranges::count(request_.stop_ids, id) > 0) return stop(StopReason::kEos);
+    GeneratedToken token{.id = id, .text = {}, .logprobs = {}};
+    if (request_.logprobs >= 0) {
+      token.logprobs = top_logprobs(host_logits(), id, request_.logprobs);
+    }
+    const bool at_start = result_.tokens.empty() && !request_.text_before;
+    token.text = stream_.push(tokenizer_.decode_piece(id, at_start));
+    result_.tokens.push_back(id);
+    result_.text += token.text;
+    if (hooks_.token) hooks_.token(token);
+    if (stream_.stopped()) return stop(StopReason::kStop);
+    if (n_tokens() == request_.max_tokens) return stop(StopReason::kLength);
+    return true;
+  }
+
+  bool stop(StopReason reason) {
+    result_.stop_reason = reason;
+    return false;
+  }
+
+  int64_t n_tokens() const { return static_cast<int64_t>(result_.tokens.size()); }
+
+  /// The logits of the tokenizer's ids, copied to the host.
+  std::span<const float> host_logits() {
+    logits_.resize(static_cast<size_t>(tokenizer_.vocab_size()));
+    sequence_.download_logits(logits_);
+    return logits_;
+  }
+
+  Sequence& sequence_;
+  const Tokenizer& tokenizer_;
+  const GenerateRequest& request_;
+  const GenerateHooks& hooks_;
+  TextStream stream_;
+  LogitsHash hash_;
+  Generation result_;
+  std::vector<float> logits_;
+};
+
+}  // namespace
+
+const char* stop_reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEos: return "eos";
+    case StopReason::kLength: return "length";
+    case StopReason::kStop: return "stop";
+    case StopReason::kInterrupt: return "interrupt";
+  }
+  return "?";
+}
+
+Generation generate(Sequence& sequence, const Tokenizer& tokenizer, const GenerateRequest& request,
+                    const GenerateHooks& hooks) {
+  return Run(sequence, tokenizer, request, hooks)();
+}
+
+}  // namespace winnow
