@@ -23,16 +23,15 @@ void require_avx2() {
 /// A thread that waits for its next loop stays awake for some microseconds, then sleeps. OpenMP's
 /// own choice, milliseconds, takes the core from whoever could end the waiting as soon as anything
 /// else runs on the machine. libgomp reads this once, in its constructor; a user's choice stays.
-void wait_briefly() { setenv("GOMP_SPINCOUNT", "2000", 0); }
+void wait_briefly() {
+  setenv("GOMP_SPINCOUNT", "2000", 0);
+}
 
-void start_up() {
+// The first constructors of the program: libgomp is linked in, and its own comes later.
+__attribute__((constructor(101))) void start_up() {
   require_avx2();
   wait_briefly();
 }
-
-#if !defined(__SANITIZE_ADDRESS__)  // which has to be the first itself
-__attribute__((section(".preinit_array"), used)) void (*const kStartUp)() = start_up;
-#endif
 
 }  // namespace
 }  // namespace winnow

@@ -17,6 +17,7 @@
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
 #include "src/cpu/simd.h"
+#include "src/cpu/threads.h"
 
 namespace winnow::cpu {
 namespace {
@@ -203,7 +204,8 @@ class QueryBlock {
 void many_queries(const Problem& p) {
   const int64_t block = QueryBlock::rows_per_block(p.config.group());
   const int64_t n_blocks = (p.n + block - 1) / block;
-#pragma omp parallel
+  const int64_t work = p.n * p.visible_rows(0, p.n - 1) * p.config.q_size();
+#pragma omp parallel if (work >= kParallelWork)
   {
     QueryBlock queries(p);
     // The last rows see the most: they go first, so that no thread ends with the longest task.
@@ -270,7 +272,7 @@ void one_query(const Problem& p, int64_t i) {
   const int64_t n_spans = (most_rows + kSpanRows - 1) / kSpanRows;
   std::vector<float> out(static_cast<size_t>(c.n_heads * n_spans * c.head_dim));
   std::vector<Partial> partials(static_cast<size_t>(c.n_heads * n_spans));
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (2 * most_rows * c.q_size() >= kParallelWork)
   for (int64_t task = 0; task < c.n_kv_heads * n_spans; ++task) {
     const int64_t h = task / n_spans;
     const int64_t span = task % n_spans;

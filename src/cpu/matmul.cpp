@@ -13,14 +13,14 @@
 #include <vector>
 
 #include "src/cpu/simd.h"
+#include "src/cpu/threads.h"
 
 namespace winnow::cpu {
 namespace {
 
-constexpr int64_t kDepth = 512;       // of a panel: 32 KiB, which stay in the first-level cache
-constexpr int64_t kFewRows = 3;       // up to here turning the panel costs more than it saves
-constexpr int64_t kDotOutputs = 4;    // outputs that share the loads of x
-constexpr int64_t kSmallWork = 4096;  // products of fewer weights are not worth waking a thread
+constexpr int64_t kDepth = 512;     // of a panel: 32 KiB, which stay in the first-level cache
+constexpr int64_t kFewRows = 3;     // up to here turning the panel costs more than it saves
+constexpr int64_t kDotOutputs = 4;  // outputs that share the loads of x
 
 template <int kRows>
 void tile_of(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
@@ -90,7 +90,7 @@ void panel_product(const Matrix& w, int64_t first_output, const float* x, int64_
 template <class T>
 void many_rows(const Matrix& w, const float* x, int64_t n, float* y, bool accumulate) {
   const int64_t n_panels = (w.rows + kTileCols - 1) / kTileCols;
-#pragma omp parallel
+#pragma omp parallel if (n * w.rows * w.cols >= kParallelWork)
   {
     std::vector<float> panel(static_cast<size_t>(std::min(kDepth, w.cols) * kTileCols));
 #pragma omp for schedule(static)
@@ -127,7 +127,7 @@ template <class T>
 void one_row(const Matrix& w, const float* x, float* y, bool accumulate) {
   const T* weights = static_cast<const T*>(w.data);
   const int64_t n_blocks = (w.rows + kDotOutputs - 1) / kDotOutputs;
-#pragma omp parallel for schedule(static) if (w.rows * w.cols >= kSmallWork)
+#pragma omp parallel for schedule(static) if (w.rows * w.cols >= kParallelWork)
   for (int64_t block = 0; block < n_blocks; ++block) {
     const int64_t first = block * kDotOutputs;
     const int64_t n_outputs = std::min(kDotOutputs, w.rows - first);
