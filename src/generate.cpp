@@ -48,6 +48,7 @@ class Run {
     };
     try {
       sequence_.prefill(request_.prompt, prefill_hooks);
+      sequence_.wait();
     } catch (const Error& error) {
       if (interrupt_signal() == 0) throw;
       result_.stop_reason = StopReason::kInterrupt;
@@ -74,7 +75,7 @@ class Run {
   bool draw_token() {
     if (interrupt_signal() != 0) return stop(StopReason::kInterrupt);
     if (n_tokens() == request_.max_tokens) return stop(StopReason::kLength);
-    const int32_t id = sequence_.sample(tokenizer_.vocab_size(), request_.sampler);
+    const int32_t id = sample();
     if (std::ranges::count(request_.stop_ids, id) > 0) return stop(StopReason::kEos);
     GeneratedToken token{.id = id, .text = {}, .logprobs = {}};
     if (request_.logprobs >= 0) {
@@ -88,6 +89,14 @@ class Run {
     if (stream_.stopped()) return stop(StopReason::kStop);
     if (n_tokens() == request_.max_tokens) return stop(StopReason::kLength);
     return true;
+  }
+
+  int32_t sample() {
+    try {
+      return sequence_.sample(tokenizer_.vocab_size(), request_.sampler);
+    } catch (const Error& error) {
+      fail(error.code(), error.what(), ", at generated token ", n_tokens() + 1);
+    }
   }
 
   bool stop(StopReason reason) {

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "src/base/error.h"
+#include "src/cli/console.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
 #include "src/commands/commands.h"
@@ -35,9 +36,9 @@ struct RunCommand {
 };
 
 ExitCode run(int argc, const char* const* argv) {
+  install_interrupt_handlers();
   const std::optional<CommandLine> command = parse_command_line(argc, argv);
   if (!command) return ExitCode::kOk;
-  install_interrupt_handlers();
   return std::visit(RunCommand{}, *command);
 }
 
@@ -45,13 +46,13 @@ ExitCode run_and_report(int argc, const char* const* argv) {
   try {
     return run(argc, argv);
   } catch (const Error& error) {
-    std::fprintf(stderr, "winnow: %s\n", error.what());
+    std::fprintf(stderr, "winnow: %s\n", one_line(error.what()).c_str());
     return error.code();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "winnow: out of memory\n");
     return ExitCode::kMemory;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "winnow: internal error: %s\n", error.what());
+    std::fprintf(stderr, "winnow: internal error: %s\n", one_line(error.what()).c_str());
     return ExitCode::kInternal;
   }
 }

@@ -15,9 +15,9 @@ bool set_and_not_empty(const char* variable) {
 }
 
 bool terminal_takes_color() {
-  const char* terminal = std::getenv("TERM");
-  const bool dumb = terminal == nullptr || std::string_view(terminal) == "dumb";
-  return isatty(STDERR_FILENO) == 1 && !dumb && !set_and_not_empty("NO_COLOR");
+  const std::string terminal = set_and_not_empty("TERM") ? std::getenv("TERM") : "dumb";
+  const bool knows_codes = terminal != "dumb";
+  return isatty(STDERR_FILENO) == 1 && knows_codes && !set_and_not_empty("NO_COLOR");
 }
 
 }  // namespace
@@ -36,8 +36,16 @@ void Console::write(int level, std::string_view prefix, std::string_view color,
   } else {
     line.append(prefix);
   }
-  line.append(message).push_back('\n');
+  line.append(prefix.empty() ? std::string(message) : one_line(message)).push_back('\n');
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+std::string one_line(std::string_view message) {
+  std::string line(message);
+  for (char& byte : line) {
+    if (static_cast<unsigned char>(byte) < 0x20 || byte == 0x7f) byte = '?';
+  }
+  return line;
 }
 
 }  // namespace winnow

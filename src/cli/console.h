@@ -1,6 +1,7 @@
 // Messages to the user, on stderr: never on stdout, which carries results alone.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "src/cli/options.h"
@@ -27,5 +28,9 @@ class Console {
   int verbosity_;
   bool color_;
 };
+
+/// A message as the one line that it has to be, with '?' for control bytes: a path in it may hold
+/// any byte.
+std::string one_line(std::string_view message);
 
 }  // namespace winnow

@@ -48,6 +48,8 @@ void add_compute_options(OptionSet& set, ComputeOptions& compute) {
                 });
   set.add_number({"--prefill-rows", "N", "prompt rows at once inside a layer; 0: device's own"},
                  compute.prefill_rows, kCounts);
+  set.add_flag({"--no-graph", "", "launch a GPU's decode steps one by one (default off)"},
+               [&compute] { compute.graph = false; });
 }
 
 void add_context(OptionSet& set, int64_t& context) {
@@ -215,8 +217,16 @@ void add_bench_options(OptionSet& set, BenchOptions& options) {
                   options.prompt_tokens, kCounts);
   set.add_numbers({"-n,--n-gen", "LIST", "tokens to decode, like 64,128; 0: no such test"},
                   options.generated_tokens, kCounts);
+  set.add_numbers({"-d,--depth", "LIST", "tokens in the cache before decoding, like 0,32768"},
+                  options.depths, kCounts);
   set.add_number({"-r,--repetitions", "N", "how often each is measured, 1 to 1000"},
                  options.repetitions, Range<int32_t>{1, 1000});
+  set.add_path({"--config", "FILE",
+                "a config.json instead of a model, with --random-weights (default none)"},
+               options.shape_file);
+  set.add_flag(
+      {"--random-weights", "", "random weights of the shape in --config FILE (default off)"},
+      [&options] { options.random_weights = true; });
   add_context(set, options.compute.context);
   add_output(set, options.output,
              {{"text", Format::kText},
@@ -230,9 +240,23 @@ void add_bench_options(OptionSet& set, BenchOptions& options) {
 void check_bench(BenchOptions& options) {
   std::erase(options.prompt_tokens, 0);
   std::erase(options.generated_tokens, 0);
+  if (options.shape_file.empty() == options.random_weights) {
+    fail(ExitCode::kUsage, "--config FILE and --random-weights go together");
+  }
+  if (options.random_weights && !options.model.dir.empty()) {
+    fail(ExitCode::kUsage, "-m and --config exclude each other");
+  }
   if (options.prompt_tokens.empty() && options.generated_tokens.empty()) {
     fail(ExitCode::kUsage, "'winnow bench' has nothing to measure: -p and -n are 0");
   }
+}
+
+/// bench may time a shape.
+bool runs_without_model(const BenchOptions& options) {
+  return options.random_weights;
+}
+bool runs_without_model(const auto& /*options*/) {
+  return false;
 }
 
 /// A command whose finish() holds its options and their readers.
@@ -247,7 +271,7 @@ Command make_command(CLI::App& root, const char* name, const char* help, AddOpti
   add_options(*set, *options);
   return {app, [name, options, set, check]() -> CommandLine {
             set->read();
-            if (options->model.dir.empty()) {
+            if (options->model.dir.empty() && !runs_without_model(*options)) {
               fail(ExitCode::kUsage, "'winnow ", name, "' needs a model: -m DIR");
             }
             check(*options);

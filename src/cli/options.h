@@ -33,6 +33,7 @@ struct ComputeOptions {
   int32_t threads = 0;       // 0: all cores
   int64_t context = 0;       // tokens, prompt included; 0: the model's own
   int64_t prefill_rows = 0;  // rows at once inside a layer; 0: the device's own
+  bool graph = true;         // a GPU replays the decode step as one graph
 };
 
 /// Where a text comes from.
@@ -98,7 +99,10 @@ struct BenchOptions {
   ComputeOptions compute;
   std::vector<int64_t> prompt_tokens = {512};     // prefill tests; none is 0
   std::vector<int64_t> generated_tokens = {128};  // decode tests; none is 0
+  std::vector<int64_t> depths = {0};              // tokens in the cache before a decode test
   int32_t repetitions = 5;
+  std::filesystem::path shape_file;  // with random_weights: what is timed instead of a model
+  bool random_weights = false;
   OutputOptions output;
 };
 

@@ -1,34 +1,47 @@
 #include "src/cli/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "src/base/error.h"
 
 namespace winnow {
+namespace {
+
+[[noreturn]] void fail_write(const std::string& name, int code) {
+  fail(ExitCode::kIo, name, ": cannot write: ", std::generic_category().message(code));
+}
+
+}  // namespace
+
+Output::OwnedFile::~OwnedFile() {
+  if (fd >= 0) ::close(fd);
+}
 
 Output::Output(const std::filesystem::path& file) {
   if (file.empty()) {
-    file_ = stdout;
+    fd_ = STDOUT_FILENO;
     name_ = "stdout";
     terminal_ = isatty(STDOUT_FILENO) == 1;
     return;
   }
   name_ = file.string();
-  owned_.reset(std::fopen(file.c_str(), "wb"));
-  if (!owned_) fail(ExitCode::kIo, name_, ": cannot write: ", std::strerror(errno));
-  file_ = owned_.get();
+  file_.fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (file_.fd < 0) fail_write(name_, errno);
+  fd_ = file_.fd;
 }
 
 void Output::write(std::string_view text) {
   if (text.empty()) return;
   const std::string shown = terminal_ ? show_control_characters(text) : std::string(text);
-  const size_t written = std::fwrite(shown.data(), 1, shown.size(), file_);
-  if (written != shown.size() || std::fflush(file_) != 0) {
-    fail(ExitCode::kIo, name_, ": cannot write: ", std::strerror(errno));
+  for (std::string_view rest = shown; !rest.empty();) {
+    const ssize_t n = ::write(fd_, rest.data(), rest.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_write(name_, errno);
+    rest.remove_prefix(static_cast<size_t>(n));
   }
   at_line_start_ = text.back() == '\n';
 }

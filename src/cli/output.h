@@ -1,9 +1,7 @@
 // Where results go: stdout or a file, with every write checked.
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -14,21 +12,27 @@ class Output {
   /// An empty path is stdout. Fails with kIo where the file cannot be written.
   explicit Output(const std::filesystem::path& file);
 
-  /// Writes and flushes, so that text appears as it is generated. Where the output is a terminal,
-  /// control characters other than tab and line break are shown as \xNN, because a terminal would
-  /// obey them. Fails with kIo.
+  /// Writes at once, so that text appears as it is generated, and all of it: a signal does not cut
+  /// it. Where the output is a terminal, control characters other than tab and line break are shown
+  /// as \xNN, because a terminal would obey them. Fails with kIo.
   void write(std::string_view text);
 
   /// A line break where the output is a terminal whose cursor is not at the start of a line.
   void end_line_on_terminal();
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
+  /// A file that is closed with its owner.
+  struct OwnedFile {
+    int fd = -1;
+
+    OwnedFile() = default;
+    OwnedFile(const OwnedFile&) = delete;
+    OwnedFile& operator=(const OwnedFile&) = delete;
+    ~OwnedFile();
   };
 
-  std::unique_ptr<std::FILE, Close> owned_;
-  std::FILE* file_ = nullptr;
+  OwnedFile file_;  // none where this is stdout
+  int fd_ = -1;
   std::string name_;
   bool terminal_ = false;
   bool at_line_start_ = true;

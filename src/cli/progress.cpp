@@ -67,7 +67,7 @@ Progress::Progress(ProgressMode mode, std::string label, std::string unit)
 }
 
 Progress::~Progress() {
-  if (style_ == Style::kOverwrite && drawn_at_ >= 0) std::fputs("\r\x1b[K", stderr);
+  erase();
 }
 
 void Progress::update(uint64_t done, uint64_t total) {
@@ -76,6 +76,11 @@ void Progress::update(uint64_t done, uint64_t total) {
     case Style::kOverwrite: return overwrite(done, total);
     case Style::kLines: return print_tenths(done, total);
   }
+}
+
+void Progress::erase() {
+  if (style_ == Style::kOverwrite && drawn_at_ >= 0) std::fputs("\r\x1b[K", stderr);
+  drawn_at_ = -1;
 }
 
 double Progress::seconds() const {

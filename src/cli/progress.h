@@ -23,6 +23,10 @@ class Progress {
 
   void update(uint64_t done, uint64_t total);
 
+  /// Erases the line; the next update may draw it again. Before anything else is written to the
+  /// terminal.
+  void erase();
+
   /// Label, share, amount, rate and time left, as many of them as fit `width` columns:
   ///   "loading  25 %  512.0 MiB / 2.0 GiB  256.0 MiB/s  6 s left"
   /// A `total` of 0 is not known: there is no share and no time left then.

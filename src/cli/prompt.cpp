@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "src/base/error.h"
@@ -86,15 +87,21 @@ std::string read_text(const TextSource& source, const TextRules& rules, const Co
   return utf8_replace_invalid(text);
 }
 
+void prepend_bos(const Tokenizer& tokenizer, BosMode mode, std::vector<int32_t>& tokens) {
+  const std::optional<int32_t> bos = tokenizer.bos();
+  if (mode == BosMode::kYes && !bos) {
+    fail(ExitCode::kUsage, "--bos yes: this tokenizer has no BOS");
+  }
+  const bool wanted = mode == BosMode::kYes || (mode == BosMode::kAuto && tokenizer.adds_bos());
+  if (wanted && bos) tokens.insert(tokens.begin(), *bos);
+}
+
 std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const std::string& text,
                                    BosMode mode) {
   std::vector<int32_t> tokens = tokenizer.encode(text);
-  const bool wanted =
-      mode == BosMode::kYes || (mode == BosMode::kAuto && (tokenizer.adds_bos() || tokens.empty()));
-  if (wanted && tokenizer.bos()) tokens.insert(tokens.begin(), *tokenizer.bos());
-  if (wanted && mode == BosMode::kYes && !tokenizer.bos()) {
-    fail(ExitCode::kUsage, "--bos yes: this tokenizer has no BOS");
-  }
+  // An empty text has nothing else to start from.
+  const bool demanded = mode == BosMode::kAuto && tokens.empty() && tokenizer.bos();
+  prepend_bos(tokenizer, demanded ? BosMode::kYes : mode, tokens);
   if (tokens.empty()) fail(ExitCode::kUsage, "empty prompt, and no BOS to start from");
   return tokens;
 }

@@ -22,6 +22,10 @@ struct TextRules {
 /// terminal.
 std::string read_text(const TextSource& source, const TextRules& rules, const Console& console);
 
+/// Puts BOS in front of `tokens` where `mode` and the model's custom want it. Fails with kUsage
+/// where it is demanded and there is none.
+void prepend_bos(const Tokenizer& tokenizer, BosMode mode, std::vector<int32_t>& tokens);
+
 /// The tokens of `text`, with BOS in front by `mode` and the model's custom; an empty text is BOS
 /// alone wherever the model has one and `mode` allows it. Fails with kUsage where nothing is left.
 std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const std::string& text,

@@ -34,6 +34,7 @@ ExitCode run_check(const CheckOptions& options) {
     check_interrupt();
     progress.update(done, total);
   });
+  progress.erase();
   if (!found.empty()) {
     fail(ExitCode::kModel, options.model.dir.string(), ": ", describe(found));
   }

@@ -230,10 +230,12 @@ ExitCode run_generate(const GenerateOptions& options) {
   hooks.prefill_progress = [&](uint64_t done, uint64_t total) {
     const auto layers = static_cast<uint64_t>(files.config.n_layers);
     progress.update(done / layers, total / layers);
+    if (done == total) progress.erase();
   };
   hooks.token = [&](const GeneratedToken& token) { printer.token(token); };
   hooks.rest = [&](const std::string& rest) { printer.rest(rest); };
   const Generation result = generate(sequence, *files.tokenizer, request, hooks);
+  progress.erase();
   const RunRecord run{files, model, sequence, request, result};
   printer.finish(run);
   print_summary(console, run);

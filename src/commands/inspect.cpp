@@ -7,6 +7,7 @@
 #include "src/cli/output.h"
 #include "src/commands/commands.h"
 #include "src/commands/session.h"
+#include "src/cpu/cpu_device.h"
 #include "src/kv_cache.h"
 
 namespace winnow {
@@ -94,7 +95,7 @@ ExitCode run_inspect(const InspectOptions& options) {
   const Console console(options.model);
   const ModelFiles files = noted(open_network(options.model.dir), console);
   const int64_t context = context_size(files.config, options.context, console);
-  const auto device = make_device(DeviceChoice::kCpu, files.config, 0);
+  const auto device = make_cpu_device(files.config, 0);
   OrderedJson json;
   json["config"] = config_json(files.config);
   json["stop_ids"] = files.stop_ids;

@@ -85,9 +85,9 @@ ExitCode run_logits(const LogitsOptions& options) {
                        .prompt_tokens = n,
                        .prefill_rows = options.compute.prefill_rows,
                        .extra_scratch = RowWriter::bytes(files.config.vocab_size)};
+  NpyWriter file(options.file, n, files.config.vocab_size);
   const Model model = load_with_progress(files, options.model, options.compute, shape, console);
   Sequence sequence(model.network(), n, shape.prefill_rows);
-  NpyWriter file(options.file, n, files.config.vocab_size);
   RowWriter writer(model, file);
   Progress progress(options.model.progress, "prefill", "rows");
   PrefillHooks hooks;

@@ -20,6 +20,17 @@ int64_t context_size(const ModelConfig& config, int64_t requested, const Console
   return requested;
 }
 
+namespace {
+
+/// "memory 15.9 GiB of 138.2 GiB free on NVIDIA H200: weights 15.0 GiB, KV cache 0.5 GiB, ..."
+std::string memory_line(const MemoryPlan& plan, const Device& device) {
+  return "memory " + format_bytes(plan.total()) + " of " + format_bytes(device.available_bytes()) +
+         " free on " + device.name() + ": weights " + format_bytes(plan.weights) + ", KV cache " +
+         format_bytes(plan.kv) + ", scratch " + format_bytes(plan.scratch);
+}
+
+}  // namespace
+
 Model load_with_progress(const ModelFiles& files, const ModelOptions& options,
                          const ComputeOptions& compute, const RunShape& shape,
                          const Console& console) {
@@ -28,9 +39,12 @@ Model load_with_progress(const ModelFiles& files, const ModelOptions& options,
     check_interrupt();
     progress.update(done, total);
   };
-  Model model =
-      load_model(files, make_device(compute.device, files.config, compute.threads), shape, update);
-  console.note(model.device->name() + ", " + format_bytes(files.plan.bytes) + " of weights");
+  auto device = make_device(files, compute, [&](const std::string& line) { console.note(line); });
+  const MemoryPlan plan = plan_memory(files, *device, shape);
+  check_memory(plan, *device, shape);
+  console.summary(memory_line(plan, *device));
+  Model model = load_model(files, std::move(device), shape, update);
+  progress.erase();
   console.detail(model.device->arena().report());
   return model;
 }

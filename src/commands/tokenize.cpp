@@ -34,9 +34,7 @@ ExitCode run_tokenize(const TokenizeOptions& options) {
   const auto tokenizer = load_tokenizer(options.model.dir);
   const std::string text = read_text(options.text, {.strip_mark = false}, console);
   std::vector<int32_t> tokens = tokenizer->encode(text);
-  const bool with_bos =
-      options.bos == BosMode::kYes || (options.bos == BosMode::kAuto && tokenizer->adds_bos());
-  if (with_bos && tokenizer->bos()) tokens.insert(tokens.begin(), *tokenizer->bos());
+  prepend_bos(*tokenizer, options.bos, tokens);
   Output out(options.output.file);
   out.write(options.output.format == Format::kJson ? as_json(*tokenizer, tokens)
                                                    : as_text(*tokenizer, tokens));
