@@ -3,6 +3,8 @@
 #   BUILD=build          where results go
 #   ARCH=x86-64-v3       what g++ compiles for: AVX2 and FMA; ARCH=native for this machine alone
 #   EXTRA_CXXFLAGS=      more flags for g++, e.g. -Werror
+#   NVCC=no              builds without CUDA, as a machine without nvcc does
+#   GPU_ARCHS=80         what nvcc compiles for, e.g. "80 90"; always with PTX for what is newer
 
 BUILD ?= build
 ARCH ?= x86-64-v3
@@ -20,15 +22,49 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-restrict
 CPPFLAGS += -I. -MMD -MP
 CXXFLAGS := -std=c++20 -O3 -g -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
-LDLIBS := -lsentencepiece -fopenmp $(EXTRA_LDLIBS)
+# OpenMP's library is linked in, so that src/start_up.cpp comes before its constructor.
+LDLIBS := -lsentencepiece -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
+
+# ---- CUDA: nvcc from the PATH, or else from the toolkit's usual place ----
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) no)
+GPU_ARCHS ?= 80
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+ifneq (no,$(NVCC))
+# The first toolkit with all the functions that are used is 12.5.
+NVCC_RELEASE := $(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\),.*/\1/p')
+CUDA_NEW_ENOUGH := $(shell printf '%s\n' 12.5 '$(NVCC_RELEASE)' | sort -CV && echo yes)
+# nvcc may be a link or a wrapper: it knows where its toolkit is.
+CUDA_TOOLKIT := $(realpath $(shell $(NVCC) --dryrun -x cu /dev/null 2>&1 | sed -n 's/.* TOP=//p'))
+CUDA_LIB := $(firstword $(wildcard $(CUDA_TOOLKIT)/lib64 $(CUDA_TOOLKIT)/targets/x86_64-linux/lib))
+endif
+
+ifneq (yes,$(CUDA_NEW_ENOUGH))
+CUDA_SRCS := cuda/no_cuda.cpp
+CUDA_WORDS := for the CPU alone: $(if $(filter no,$(NVCC)),no nvcc in PATH or /usr/local/cuda/bin,$(NVCC) is of CUDA $(NVCC_RELEASE)$(comma) 12.5 is needed)
+else
+CUDA_SRCS := $(filter-out cuda/no_cuda.cpp,$(wildcard cuda/*.cpp)) $(wildcard cuda/*.cu)
+CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp)
+GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(comma)compute_$(a)]')
+NVCCFLAGS := -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
+             -Xcompiler $(subst $(space),$(comma),-g -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
+CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(strip $(GPU_ARCHS))) and newer
+# The runtime is linked in; the driver and cuBLASLt are looked for when a GPU is used.
+LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
+endif
 
 HOST_DIRS := src src/base src/cli src/commands src/cpu weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
-LIB_OBJS := $(LIB_SRCS:%.cpp=$(BUILD)/%.o)
+CUDA_OBJS := $(patsubst %,$(BUILD)/%.o,$(basename $(CUDA_SRCS)))
+LIB_OBJS := $(LIB_SRCS:%.cpp=$(BUILD)/%.o) $(CUDA_OBJS)
 MAIN_OBJS := $(MAIN_SRCS:%.cpp=$(BUILD)/%.o)
 TEST_OBJS := $(TEST_SRCS:%.cpp=$(BUILD)/%.o)
+CUDA_TEST_OBJS := $(CUDA_TEST_SRCS:%.cpp=$(BUILD)/%.o)
 DEPS := $(BUILD)/.deps
 
 ##@ Build and run
@@ -48,6 +84,22 @@ $(BUILD)/%.o: %.cpp | $(DEPS)
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c -o $@ $<
 
+# C75xx: ptxas had to give up the overlap of tensor core instructions.
+$(BUILD)/%.o: %.cu | $(DEPS)
+	@mkdir -p $(@D)
+	$(NVCC) -I. -MMD -MP -MF $(@:.o=.d) $(NVCCFLAGS) -c -o $@ $< 2> $@.log || { cat $@.log >&2; exit 1; }
+	@cat $@.log >&2; if grep -q 'C75[0-9][0-9]' $@.log; then rm -f $@; exit 1; fi
+
+# Host code of cuda/ sees the toolkit's headers, without their warnings.
+$(CUDA_OBJS) $(CUDA_TEST_OBJS): CPPFLAGS += $(if $(CUDA_TOOLKIT),-isystem $(CUDA_TOOLKIT)/include)
+
+# Said once for each answer, not at every make; another answer builds cuda/ anew.
+$(BUILD)/.cuda-%:
+	@mkdir -p $(@D) && rm -f $(BUILD)/.cuda-*
+	@echo "building $(CUDA_WORDS)" && touch $@
+CUDA_SAID := $(BUILD)/.cuda-$(subst $(space),-,$(subst /,_,$(strip $(NVCC) $(GPU_ARCHS))))
+$(CUDA_OBJS): $(CUDA_SAID)
+
 # Draws are the same on every platform only if products and sums are rounded one by one.
 $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off
 
@@ -61,17 +113,26 @@ $(DEPS): tools/install_deps.sh
 	@touch $@
 
 ##@ Tests
-.PHONY: test asan fuzz
-test: $(BUILD)/winnow $(BUILD)/tests/winnow_tests  ## all tests
-	WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_tests --reporters=console,closing-line
+.PHONY: test test-gpu asan fuzz
+RUN_TESTS := --reporters=console,closing-line
+# The first of them is about the CPU, also where there is a GPU.
+test: $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
+	CUDA_VISIBLE_DEVICES= WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_tests $(RUN_TESTS)
+	$(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(RUN_TESTS))
+
+test-gpu: $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## the tests of the GPU alone
+	$(if $(CUDA_TEST_SRCS),$< $(RUN_TESTS),@echo "built without CUDA: nothing to test")
 
 $(BUILD)/tests/winnow_tests: $(TEST_OBJS) $(LIB_OBJS)
+	$(CXX) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/winnow_gpu_tests: $(BUILD)/tests/main.o $(CUDA_TEST_OBJS) $(LIB_OBJS)
 	$(CXX) -o $@ $^ $(LDLIBS)
 
 # Each allocation of the arena is a block of its own here, so that the checker sees its ends.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:  ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) BUILD=build-asan EXTRA_LDLIBS="$(SANITIZE)" \
+	$(MAKE) BUILD=build-asan NVCC=no EXTRA_LDLIBS="$(SANITIZE)" \
 	  EXTRA_CXXFLAGS="-O1 $(SANITIZE) -D_GLIBCXX_ASSERTIONS -DWINNOW_ARENA_APART" test
 
 FUZZ_SECONDS ?= 60
@@ -112,4 +173,4 @@ help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d)
+-include $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d) $(CUDA_TEST_OBJS:.o=.d)

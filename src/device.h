@@ -115,6 +115,13 @@ class Device : public WeightSink {
   virtual void upload(void* to, const void* from, uint64_t bytes) = 0;
   virtual void download(void* to, const void* from, uint64_t bytes) = 0;
 
+  /// Waits until every step that was asked for is done; what went wrong in one is reported here.
+  virtual void synchronize() = 0;
+
+  /// Element i of `to` [n] becomes a uniform number of mean 0 and standard deviation `scale` that
+  /// depends on `seed` and i alone: the same on every device, rounded to `type`.
+  virtual void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) = 0;
+
   /// x = table[token].  table [vocab_size, hidden_size]
   virtual void embed(const Matrix& table, const Batch& batch) = 0;
 

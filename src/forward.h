@@ -59,6 +59,9 @@ class Sequence {
   /// logits().
   void decode();
 
+  /// Waits for the device; for timing.
+  void wait() const { device_.synchronize(); }
+
   /// Copies the first `out.size()` logits to the host.
   void download_logits(std::span<float> out) const;
 

@@ -3,9 +3,11 @@
 #include <chrono>
 #include <utility>
 
+#include "cuda/factory.h"
 #include "src/base/error.h"
 #include "src/base/format_bytes.h"
 #include "src/cpu/cpu_device.h"
+#include "src/random_model.h"
 
 namespace winnow {
 
@@ -35,11 +37,28 @@ ModelFiles open_model(const std::filesystem::path& dir) {
   return files;
 }
 
-std::unique_ptr<Device> make_device(DeviceChoice choice, const ModelConfig& config, int threads) {
-  if (choice == DeviceChoice::kCuda) {
-    fail(ExitCode::kDevice, "--device cuda: this binary was built without CUDA");
+ModelFiles open_shape(const std::filesystem::path& config_file) {
+  ShapePlan shape = read_shape(config_file);
+  ModelFiles files;
+  files.dir = config_file;
+  files.config = std::move(shape.config);
+  files.plan = std::move(shape.plan);
+  files.stop_ids = files.config.eos;
+  files.random_weights = true;
+  return files;
+}
+
+std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOptions& options,
+                                    const Note& note) {
+  if (options.device == DeviceChoice::kCpu) return make_cpu_device(files.config, options.threads);
+  if (options.device == DeviceChoice::kAuto) {
+    const std::string why_not = why_no_gpu();
+    if (!why_not.empty()) {
+      note("no GPU is used: " + why_not);
+      return make_cpu_device(files.config, options.threads);
+    }
   }
-  return make_cpu_device(config, threads);
+  return make_cuda_device(files.config, files.plan.type, {.graph = options.graph, .note = note});
 }
 
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
@@ -66,7 +85,9 @@ Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const 
   const MemoryPlan plan = plan_memory(files, *model.device, shape);
   check_memory(plan, *model.device, shape);
   model.device->reserve(plan);
-  model.weights = load_weights(files.checkpoint, files.plan, files.config, *model.device, progress);
+  model.weights = files.random_weights ? draw_weights(files.config, files.plan, *model.device)
+                                       : load_weights(files.checkpoint, files.plan, files.config,
+                                                      *model.device, progress);
   const auto stop = std::chrono::steady_clock::now();
   model.load_ms = std::chrono::duration<double, std::milli>(stop - start).count();
   return model;

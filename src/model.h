@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct ModelFiles {
   std::unique_ptr<Tokenizer> tokenizer;  // none where open_network opened the directory
   std::vector<int32_t> stop_ids;         // what ends a text: by config.json, or else by tokenizer
   std::vector<std::string> notes;        // for the user
+  bool random_weights = false;           // see open_shape
 };
 
 /// Everything but the tokenizer: enough for token ids in, logits out. Fails with kModel or kIo, see
@@ -36,8 +38,17 @@ ModelFiles open_network(const std::filesystem::path& dir);
 /// has more pieces than the embedding has rows. (Fewer is common: the last rows are padding then.)
 ModelFiles open_model(const std::filesystem::path& dir);
 
-/// Fails with kDevice where the device is not there.
-std::unique_ptr<Device> make_device(DeviceChoice choice, const ModelConfig& config, int threads);
+/// A network of the shape that `config_file` describes, whose weights will be random numbers: see
+/// read_shape and draw_weights.
+ModelFiles open_shape(const std::filesystem::path& config_file);
+
+/// Tells the user something, one line.
+using Note = std::function<void(const std::string& line)>;
+
+/// The device that `options` asks for, for the network of `files`. Where there is no usable GPU,
+/// kAuto takes the CPU and notes why, and kCuda fails with kDevice.
+std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOptions& options,
+                                    const Note& note);
 
 /// What a run needs: the weights, a cache of `capacity` tokens, and prefills of up to
 /// `prompt_tokens`.
@@ -62,7 +73,7 @@ struct Model {
   Network network() const { return {.config = config, .weights = weights, .device = *device}; }
 };
 
-/// Plans, checks and reserves the memory, then reads the weights.
+/// Plans, checks and reserves the memory, then reads (or draws) the weights.
 Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,
                  const LoadProgress& progress);
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "src/base/dtype.h"
-#include "tests/support/safetensors_file.h"
+#include "tests/support/tiny_model.h"
 
 namespace winnow {
 namespace {
@@ -47,6 +47,24 @@ TEST_CASE("every BF16 value widens to exactly itself") {
     if (!same(to_float(BF16{value}), by_definition(value, 8))) ++wrong;
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("rounding to F16 and BF16 is to the nearest, ties to even") {
+  test::TestRandom random(1);
+  int wrong = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    const float value = std::ldexp(random.next(), static_cast<int>(20 * random.next()) - 4);
+    if (std::fabs(value) < 65519 && from_float<F16>(value).bits != test::to_f16(value).bits)
+      ++wrong;
+    if (from_float<BF16>(value).bits != test::to_bf16(value).bits) ++wrong;
+  }
+  CHECK(wrong == 0);
+  CHECK(from_float<F16>(65519.0F).bits == 0x7bff);  // the greatest
+  CHECK(from_float<F16>(65520.0F).bits == 0x7c00);  // the tie goes to infinity
+  CHECK(from_float<F16>(-1e30F).bits == 0xfc00);
+  CHECK(from_float<F16>(1e-9F).bits == 0);
+  CHECK(std::isnan(to_float(from_float<F16>(NAN))));
+  CHECK(std::isnan(to_float(from_float<BF16>(std::bit_cast<float>(0x7f800001U)))));
 }
 
 TEST_CASE("the rounding of the test files is the inverse of widening") {

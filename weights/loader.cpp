@@ -78,9 +78,11 @@ class PartCursor {
   size_t next_ = 0;
 };
 
+}  // namespace
+
 /// The order here is the order of the plan.
-ModelWeights arrange(const WeightPlan& plan, const ModelConfig& config,
-                     const std::vector<void*>& memory) {
+ModelWeights arrange_weights(const WeightPlan& plan, const ModelConfig& config,
+                             const std::vector<void*>& memory) {
   PartCursor next(plan, memory);
   ModelWeights weights;
   weights.embedding = next.matrix();
@@ -98,8 +100,6 @@ ModelWeights arrange(const WeightPlan& plan, const ModelConfig& config,
   return weights;
 }
 
-}  // namespace
-
 ModelWeights load_weights(const Checkpoint& checkpoint, const WeightPlan& plan,
                           const ModelConfig& config, WeightSink& sink,
                           const LoadProgress& progress) {
@@ -114,7 +114,7 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const WeightPlan& plan,
     }
   }
   sink.finish();
-  return arrange(plan, config, memory);
+  return arrange_weights(plan, config, memory);
 }
 
 }  // namespace winnow

@@ -61,6 +61,13 @@ struct WeightPlan {
 /// found), matrices of different types.
 WeightPlan plan_weights(const Checkpoint& checkpoint, const ModelConfig& config);
 
+/// The same parts bound to nothing, all matrices of `type`: for weights that come from elsewhere.
+WeightPlan plan_unbound(const ModelConfig& config, DType type);
+
+/// The network over the memory of its parts.  memory [plan.parts.size()]
+ModelWeights arrange_weights(const WeightPlan& plan, const ModelConfig& config,
+                             const std::vector<void*>& memory);
+
 /// Called with the bytes done so far; may throw to stop.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 

@@ -198,4 +198,13 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const ModelConfig& config)
   return plan;
 }
 
+WeightPlan plan_unbound(const ModelConfig& config, DType type) {
+  WeightPlan plan;
+  plan.parts = Layout(config).parts;
+  for (WeightPart& part : plan.parts) part.type = type;
+  plan.type = type;
+  plan.bytes = total_bytes(plan.parts);
+  return plan;
+}
+
 }  // namespace winnow

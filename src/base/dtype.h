@@ -56,6 +56,39 @@ inline float to_float(F16 value) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(scaled) | infinity_or_nan | sign);
 }
 
+/// Rounded to the nearest, ties to even.
+template <class T>
+T from_float(float value);
+
+template <>
+inline float from_float<float>(float value) {
+  return value;
+}
+
+// Over 65519.996 comes infinity. Under 2^-14, where F16 has no exponent of its own any more, adding
+// 0.5 rounds to its smallest step, 2^-24. Between, 13 bits of the mantissa are rounded away.
+template <>
+inline F16 from_float<F16>(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7fffffffU;
+  uint32_t half = 0x7e00U;  // NaN
+  if (magnitude <= 0x7f800000U) half = 0x7c00U;
+  if (magnitude < 0x477ff000U)
+    half = (magnitude - (112U << 23) + 0xfffU + ((magnitude >> 13) & 1U)) >> 13;
+  if (magnitude < 0x38800000U) {
+    half = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000U;
+  }
+  return {static_cast<uint16_t>(half | ((bits >> 16) & 0x8000U))};
+}
+
+// Half a unit of the last place is added, less one bit where the place is even; a NaN keeps a bit.
+template <>
+inline BF16 from_float<BF16>(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (value != value) return {static_cast<uint16_t>((bits >> 16) | 0x40U)};
+  return {static_cast<uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16)};
+}
+
 /// Calls `body` with a null pointer of the C++ type of `type`: one place that turns a run-time type
 /// into a template argument.
 template <class Body>

@@ -11,6 +11,7 @@
 
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
+#include "src/cpu/threads.h"
 #include "src/host_memory.h"
 
 namespace winnow {
@@ -31,7 +32,7 @@ class CalledRecording final : public Recording {
 class CpuDevice final : public Device {
  public:
   CpuDevice(const ModelConfig& config, int threads) : config_(config), arena_(make_host_pages()) {
-    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    cpu::start_threads(threads);
   }
 
   std::string name() const override {
@@ -64,6 +65,12 @@ class CpuDevice final : public Device {
   void finish() override {}
   void upload(void* to, const void* from, uint64_t bytes) override { write(to, from, bytes); }
   void download(void* to, const void* from, uint64_t bytes) override { write(to, from, bytes); }
+
+  void synchronize() override {}
+
+  void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) override {
+    cpu::fill_random(to, type, n, seed, scale);
+  }
 
   uint64_t workspace_bytes(int64_t max_rows) const override {
     const auto floats =

@@ -8,7 +8,7 @@
 
 namespace winnow {
 
-/// `threads` 0: one for each core.
+/// `threads` 0: one for each core. Fails with kMemory where they cannot be started.
 std::unique_ptr<Device> make_cpu_device(const ModelConfig& config, int threads);
 
 }  // namespace winnow

@@ -8,6 +8,10 @@
 
 namespace winnow::cpu {
 
+/// to[i] = scale * sqrt(3) * u, u in [-1, 1) from the upper 24 bits of splitmix64's number i for
+/// `seed`.  to [n] type
+void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale);
+
 /// y = x / sqrt(mean(x^2) + eps) * weight, row by row.  x, y [n, size]; weight [size]; all fp32
 void rmsnorm(const float* x, const float* weight, float eps, int64_t n, int64_t size, float* y);
 

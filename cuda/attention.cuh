@@ -1,0 +1,79 @@
+// What the attention kernels share: where a query and its rows lie, and which rows it sees.
+//
+// Scores are kept in base 2: score = (q k) * scale with scale = log2(e) / sqrt(head_dim), so that
+// the softmax's e^x is 2^score. A running softmax of one query is
+//
+//   max   the greatest score so far     sum   of 2^(score - max)     out   of 2^(score - max) * v
+//
+// and a new score s changes it so:  max' = max(max, s), sum' = sum * 2^(max - max') + 2^(s - max').
+// Rows that a query does not see have score -infinity and weight 0; while no row was seen, max is
+// -infinity and the differences are taken from 0, so that no NaN arises.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "cuda/kernels.h"
+#include "cuda/types.cuh"
+
+namespace winnow::cuda {
+
+constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+
+/// AttentionArgs for kernels.
+template <class T>
+struct Attention {
+  const T* q;  // [n, n_heads, head_dim]
+  T* out;      // [n, n_heads, head_dim]
+  const T* k;  // [entries, head_dim]
+  const T* v;  // [entries, head_dim]
+  const uint32_t* mask;
+  const int64_t* first;
+  const int32_t* rows;
+  int64_t appended;
+  int64_t n;
+  int n_heads;
+  int group;
+  int head_dim;
+  float scale;
+  bool packs;  // heads of q, k and v are whole packs of 8 elements and start on multiples of 16
+
+  /// Rows of KV head h that batch row i may see, masks aside.
+  __device__ int64_t visible_rows(int h, int64_t i) const { return rows[h] + appended + i + 1; }
+
+  /// Where query head g of KV head h's group starts, for batch row i, in q and out.
+  __device__ int64_t query_offset(int h, int64_t i, int g) const {
+    return (i * n_heads + h * group + g) * head_dim;
+  }
+};
+
+template <class T>
+Attention<T> attention_of(const AttentionArgs& args) {
+  const KvRows& kv = args.kv;
+  const bool whole = args.heads.head_dim % 8 == 0;
+  return {.q = static_cast<const T*>(args.q),
+          .out = static_cast<T*>(args.out),
+          .k = static_cast<const T*>(kv.k),
+          .v = static_cast<const T*>(kv.v),
+          .mask = kv.mask,
+          .first = kv.first,
+          .rows = kv.rows,
+          .appended = kv.appended,
+          .n = args.n,
+          .n_heads = static_cast<int>(args.heads.n_heads),
+          .group = static_cast<int>(args.heads.group()),
+          .head_dim = static_cast<int>(args.heads.head_dim),
+          .scale = 1.44269504F / std::sqrt(static_cast<float>(args.heads.head_dim)),
+          .packs = whole && aligned16(args.q) && aligned16(kv.k) && aligned16(kv.v)};
+}
+
+/// What differences from the greatest score are taken from.
+__device__ inline float base_of(float max) {
+  return max == kUnseen ? 0.0F : max;
+}
+
+/// Prefill with 16-bit types and heads of 64 or 128, on tensor cores. False where it does not apply
+/// and nothing was launched.
+bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
+
+}  // namespace winnow::cuda

@@ -1,0 +1,277 @@
+#include "cuda/cuda_device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cuda/check.h"
+#include "cuda/driver.h"
+#include "cuda/graph.h"
+#include "cuda/pages.h"
+#include "cuda/random.h"
+
+namespace winnow::cuda {
+namespace {
+
+// What the driver takes by itself while kernels are loaded, and what rounding up to pages costs.
+constexpr uint64_t kHeadroomBytes = uint64_t{256} << 20;
+
+// Products that a kernel folds at once (q, k and v; gate and up) are rounded to T only then.
+constexpr DType kWideType = DType::kF32;
+
+uint64_t round_up(uint64_t bytes) {
+  return (bytes + Region::kAlignment - 1) / Region::kAlignment * Region::kAlignment;
+}
+
+int require_gpu() {
+  const GpuChoice choice = find_gpu();
+  if (!choice.why_not.empty()) fail(ExitCode::kDevice, "GPU: ", choice.why_not);
+  return choice.device;
+}
+
+std::string name_of(int device) {
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, device), "ask for the name");
+  return std::string(properties.name) + " (cuda)";
+}
+
+}  // namespace
+
+/// Where the parts of Activations::workspace begin for a batch of n rows, in bytes. attention() has
+/// all of it to itself.
+///
+///   | for matrix products: n > kFewRows | normed [n, hidden_size] T | wide [n, wide_size()] fp32 |
+struct CudaDevice::WorkspaceLayout {
+  uint64_t normed = 0;
+  uint64_t wide = 0;
+  uint64_t end = 0;
+};
+
+CudaDevice::CudaDevice(const ModelConfig& config, DType type, const CudaOptions& options)
+    : config_(config),
+      heads_(heads_of(config)),
+      frequencies_(rope_frequencies(config.rope_theta, config.head_dim)),
+      type_(type),
+      options_(options),
+      device_(require_gpu()),
+      name_(name_of(device_)),
+      stream_(open_stream(device_)),
+      arena_(make_cuda_pages(device_, stream_.get())) {}
+
+// The buffers that kernels may still be using go away after them.
+CudaDevice::~CudaDevice() {
+  (void)cudaStreamSynchronize(stream_.get());
+}
+
+CudaDevice::OwnedStream CudaDevice::open_stream(int device) {
+  check_cuda(cudaSetDevice(device), "start the GPU");
+  cudaStream_t stream = nullptr;
+  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
+  return {stream, &cudaStreamDestroy};
+}
+
+uint64_t CudaDevice::available_bytes() const {
+  size_t free = 0;
+  size_t total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "ask for free memory");
+  return free - std::min<uint64_t>(free, kHeadroomBytes);
+}
+
+/// The sampler's memory stands at the bottom of the scratch region, for as long as the device.
+void CudaDevice::reserve(const MemoryPlan& plan) {
+  const uint64_t sampler =
+      round_up(sample_workspace_bytes(static_cast<int32_t>(config_.vocab_size)));
+  const uint64_t status = round_up(sizeof(SampleStatus));
+  weights_ = &arena_.add_region("weights", plan.weights);
+  kv_ = &arena_.add_region("kv", plan.kv);
+  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status);
+  sample_workspace_ = scratch_->allocate("sampler", sampler);
+  sample_status_ = scratch_->allocate_array<SampleStatus>("sampler status", 1);
+}
+
+void* CudaDevice::allocate(std::string_view name, uint64_t bytes) {
+  return weights_->allocate(name, bytes);
+}
+
+void CudaDevice::read(void* to, const File& file, uint64_t offset, uint64_t bytes) {
+  if (!staging_) {
+    staging_.emplace(stream_.get());
+    if (options_.note && !staging_->note().empty()) options_.note(staging_->note());
+  }
+  staging_->read(to, file, offset, bytes);
+}
+
+void CudaDevice::finish() {
+  check_cuda(cudaStreamSynchronize(stream_.get()), "copy weights to the GPU");
+  staging_.reset();
+}
+
+void CudaDevice::upload(void* to, const void* from, uint64_t bytes) {
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.get()),
+             "copy to the GPU");
+  check_cuda(cudaStreamSynchronize(stream_.get()), "copy to the GPU");
+}
+
+void CudaDevice::download(void* to, const void* from, uint64_t bytes) {
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_.get()),
+             "copy from the GPU");
+  check_cuda(cudaStreamSynchronize(stream_.get()), "copy from the GPU");
+}
+
+void CudaDevice::synchronize() {
+  check_cuda(cudaStreamSynchronize(stream_.get()), "wait for the GPU");
+}
+
+void CudaDevice::fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) {
+  cuda::fill_random(to, type, n, seed, scale, stream_.get());
+}
+
+/// Width of the widest product before it is folded: q, k and v, or gate and up.
+int64_t CudaDevice::wide_size() const {
+  return std::max(config_.qkv_size(), 2 * config_.intermediate_size);
+}
+
+CudaDevice::WorkspaceLayout CudaDevice::layout(int64_t n) const {
+  const auto bytes = [&](int64_t width, DType type) {
+    return round_up(static_cast<uint64_t>(n * width) * dtype_size(type));
+  };
+  WorkspaceLayout at;
+  at.normed = n > kFewRows ? GemmLt::kWorkspaceBytes : 0;
+  at.wide = at.normed + bytes(config_.hidden_size, type_);
+  at.end = at.wide + bytes(wide_size(), kWideType);
+  return at;
+}
+
+uint64_t CudaDevice::workspace_bytes(int64_t max_rows) const {
+  const int64_t few = std::min(max_rows, kFewRows);
+  return std::max(layout(max_rows).end, attention_decode_workspace_bytes(heads_, few));
+}
+
+void CudaDevice::norm(const Batch& batch, const float* weight, void* normed) {
+  rmsnorm(batch.x, weight, config_.rms_norm_eps, batch.n, config_.hidden_size, normed, type_,
+          stream_.get());
+}
+
+/// A few rows are bound by reading the weights, which gemv does at once for all of them. The
+/// library has no way for some odd shapes: then gemv takes the rows a few at a time.
+void CudaDevice::multiply(const Product& p, void* gemm_workspace) {
+  if (p.n > kFewRows && gemm_.multiply(p, gemm_workspace, stream_.get())) return;
+  const auto x_row = static_cast<int64_t>(dtype_size(p.w.type)) * p.w.cols;
+  const auto y_row = static_cast<int64_t>(dtype_size(p.y_type)) * p.w.rows;
+  for (int64_t i = 0; i < p.n; i += kFewRows) {
+    const auto* x = static_cast<const std::byte*>(p.x) + i * x_row;
+    auto* y = static_cast<std::byte*>(p.y) + i * y_row;
+    gemv(p.w, x, std::min(kFewRows, p.n - i), y, p.y_type, p.accumulate, stream_.get());
+  }
+}
+
+void CudaDevice::embed(const Matrix& table, const Batch& batch) {
+  cuda::embed(table, batch, stream_.get());
+}
+
+void CudaDevice::qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
+                     const KvRows& kv) {
+  const WorkspaceLayout at = layout(batch.n);
+  auto* space = static_cast<std::byte*>(a.workspace);
+  norm(batch, w.attention_norm, space + at.normed);
+  multiply(
+      {.w = w.qkv, .x = space + at.normed, .n = batch.n, .y = space + at.wide, .y_type = kWideType},
+      space);
+  const RopeArgs args{.type = type_,
+                      .qkv_type = kWideType,
+                      .qkv = space + at.wide,
+                      .q = a.q,
+                      .batch = batch,
+                      .heads = heads_,
+                      .kv = kv};
+  rope_and_store(args, frequencies_, stream_.get());
+}
+
+void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRows& kv) {
+  const AttentionArgs args{.type = type_,
+                           .n = batch.n,
+                           .q = a.q,
+                           .out = a.attention,
+                           .workspace = a.workspace,
+                           .heads = heads_,
+                           .kv = kv};
+  if (batch.n > kFewRows) {
+    attention_prefill(args, stream_.get());
+  } else {
+    attention_decode(args, stream_.get());
+  }
+}
+
+void CudaDevice::attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  multiply({.w = w.o, .x = a.attention, .n = batch.n, .y = batch.x, .accumulate = true},
+           a.workspace);
+}
+
+void CudaDevice::gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  const WorkspaceLayout at = layout(batch.n);
+  auto* space = static_cast<std::byte*>(a.workspace);
+  norm(batch, w.mlp_norm, space + at.normed);
+  multiply({.w = w.gate_up,
+            .x = space + at.normed,
+            .n = batch.n,
+            .y = space + at.wide,
+            .y_type = kWideType},
+           space);
+  swiglu(space + at.wide, kWideType, batch.n, config_.intermediate_size, a.h, type_, stream_.get());
+}
+
+void CudaDevice::down(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  multiply({.w = w.down, .x = a.h, .n = batch.n, .y = batch.x, .accumulate = true}, a.workspace);
+}
+
+void CudaDevice::logits(const ModelWeights& w, const Batch& batch, const Activations& a,
+                        float* logits) {
+  const WorkspaceLayout at = layout(batch.n);
+  auto* space = static_cast<std::byte*>(a.workspace);
+  norm(batch, w.final_norm, space + at.normed);
+  multiply({.w = w.lm_head, .x = space + at.normed, .n = batch.n, .y = logits}, space);
+}
+
+void CudaDevice::sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
+                        const StepState& state) {
+  cuda::sample({.logits = logits,
+                .n_ids = n_ids,
+                .options = options,
+                .state = state,
+                .status = sample_status_,
+                .workspace = sample_workspace_},
+               stream_.get());
+  SampleStatus status{};
+  download(&status, sample_status_, sizeof(status));
+  const char* const kNotFinite = "logits are not finite (";
+  switch (status.fault) {
+    case LogitsFault::kNone: return;
+    case LogitsFault::kNan: fail(ExitCode::kInternal, kNotFinite, "NaN at id ", status.id, ")");
+    case LogitsFault::kInfinity:
+      fail(ExitCode::kInternal, kNotFinite, "infinity at id ", status.id, ")");
+    case LogitsFault::kAllMasked:
+      fail(ExitCode::kInternal, kNotFinite, "all ", n_ids, " are -infinity)");
+  }
+}
+
+void CudaDevice::advance(int64_t n, int64_t n_counts, const StepState& state) {
+  cuda::advance(n, n_counts, state, stream_.get());
+}
+
+std::unique_ptr<Recording> CudaDevice::record(std::function<void()> steps) {
+  return make_recording(std::move(steps), stream_.get(), options_.graph);
+}
+
+}  // namespace winnow::cuda
+
+namespace winnow {
+
+std::string why_no_gpu() {
+  return cuda::find_gpu().why_not;
+}
+
+std::unique_ptr<Device> make_cuda_device(const ModelConfig& config, DType type,
+                                         const CudaOptions& options) {
+  return std::make_unique<cuda::CudaDevice>(config, type, options);
+}
+
+}  // namespace winnow

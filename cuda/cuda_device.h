@@ -1,0 +1,91 @@
+// The GPU: every step of a forward pass as a few kernels on one stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "cuda/factory.h"
+#include "cuda/gemm_lt.h"
+#include "cuda/kernels.h"
+#include "cuda/staging.h"
+#include "src/arena.h"
+#include "src/device.h"
+#include "weights/config.h"
+
+namespace winnow::cuda {
+
+class CudaDevice final : public Device {
+ public:
+  /// Fails with kDevice where there is no GPU that can be used.
+  CudaDevice(const ModelConfig& config, DType type, const CudaOptions& options);
+  ~CudaDevice() override;
+
+  std::string name() const override { return name_; }
+  uint64_t available_bytes() const override;
+  void reserve(const MemoryPlan& plan) override;
+  const Arena& arena() const override { return arena_; }
+  Region& kv_region() override { return *kv_; }
+  Region& scratch_region() override { return *scratch_; }
+  DType compute_type() const override { return type_; }
+  int64_t default_prefill_rows() const override { return 8448; }  // fills 132 multiprocessors
+  uint64_t workspace_bytes(int64_t max_rows) const override;
+
+  void* allocate(std::string_view name, uint64_t bytes) override;
+  void read(void* to, const File& file, uint64_t offset, uint64_t bytes) override;
+  void write(void* to, const void* from, uint64_t bytes) override { upload(to, from, bytes); }
+  void finish() override;
+  void upload(void* to, const void* from, uint64_t bytes) override;
+  void download(void* to, const void* from, uint64_t bytes) override;
+
+  void synchronize() override;
+  void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) override;
+
+  void embed(const Matrix& table, const Batch& batch) override;
+  void qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
+           const KvRows& kv) override;
+  void attention(const Batch& batch, const Activations& a, const KvRows& kv) override;
+  void attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) override;
+  void gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) override;
+  void down(const LayerWeights& w, const Batch& batch, const Activations& a) override;
+  void logits(const ModelWeights& w, const Batch& batch, const Activations& a,
+              float* logits) override;
+  void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
+              const StepState& state) override;
+  void advance(int64_t n, int64_t n_counts, const StepState& state) override;
+  std::unique_ptr<Recording> record(std::function<void()> steps) override;
+
+ private:
+  struct WorkspaceLayout;
+  using OwnedStream = std::unique_ptr<std::remove_pointer_t<Stream>, decltype(&cudaStreamDestroy)>;
+
+  static OwnedStream open_stream(int device);
+  int64_t wide_size() const;
+  WorkspaceLayout layout(int64_t n) const;
+  void norm(const Batch& batch, const float* weight, void* normed);
+  void multiply(const Product& product, void* gemm_workspace);
+
+  ModelConfig config_;
+  Heads heads_;
+  RopeFrequencies frequencies_;
+  DType type_;
+  CudaOptions options_;
+  int device_;
+  std::string name_;
+  OwnedStream stream_;  // all work of the device, in order
+  GemmLt gemm_;
+  Arena arena_;
+  Region* weights_ = nullptr;
+  Region* kv_ = nullptr;
+  Region* scratch_ = nullptr;
+  SampleStatus* sample_status_ = nullptr;  // [1]
+  void* sample_workspace_ = nullptr;       // sample_workspace_bytes(vocab_size)
+  std::optional<Staging> staging_;         // while weights are read
+};
+
+}  // namespace winnow::cuda

@@ -1,0 +1,134 @@
+// The kernels' launchers: all that host code sees of the .cu files.
+//
+// Every pointer is device memory unless it says "host". T is the run's type, `type` below: q, the
+// attention output, h, the normed rows, weights and K/V rows are T; the residual stream x, norm
+// weights and logits are fp32. Sums are fp32. A launcher returns when its work is queued on
+// `stream`; it fails with kDevice where the launch does. Nothing is read back, nothing depends on
+// what device memory holds, so every launcher may be captured in a graph. Two runs over the same
+// input give the same bits.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "src/base/dtype.h"
+#include "src/device.h"
+#include "src/sampler.h"
+#include "weights/config.h"
+#include "weights/model.h"
+
+namespace winnow::cuda {
+
+using Stream = cudaStream_t;
+
+/// Batches of up to so many rows are taken by gemv() and attention_decode(); others by matrix
+/// products and attention_prefill().
+constexpr int64_t kFewRows = 4;
+
+/// The head layout of a model.
+struct Heads {
+  int64_t n_heads = 0;     // query heads
+  int64_t n_kv_heads = 0;  // divides n_heads
+  int64_t head_dim = 0;    // even, at most kMaxHeadDim
+
+  int64_t group() const { return n_heads / n_kv_heads; }  // at most kMaxGroup
+  int64_t q_size() const { return n_heads * head_dim; }
+  int64_t kv_size() const { return n_kv_heads * head_dim; }
+  int64_t qkv_size() const { return q_size() + 2 * kv_size(); }
+};
+
+inline Heads heads_of(const ModelConfig& config) {
+  return {config.n_heads, config.n_kv_heads, config.head_dim};
+}
+
+/// x[i] = table[token[i]] as fp32.  table [vocab_size, hidden_size] of any type; batch.x [n,
+/// hidden_size]
+void embed(const Matrix& table, const Batch& batch, Stream stream);
+
+/// y = x / sqrt(mean(x^2) + eps) * weight, row by row.
+/// x [n, size] fp32; weight [size] fp32; y [n, size] T
+void rmsnorm(const float* x, const float* weight, float eps, int64_t n, int64_t size, void* y,
+             DType type, Stream stream);
+
+/// theta^(-2i / head_dim) for each pair i of a head, rounded as cpu::rope_angles rounds it: made
+/// once on the host and handed to the kernel by value.
+struct RopeFrequencies {
+  float value[kMaxHeadDim / 2] = {};  // [head_dim / 2]
+};
+RopeFrequencies rope_frequencies(double theta, int64_t head_dim);
+
+/// Rotates q and k of every batch row to batch.position and puts k and v into the row's place in
+/// every head: row rows[h] + appended + i of KV head h, with its position and a mask of all ones.
+/// The pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads.
+struct RopeArgs {
+  DType type = DType::kF32;      // T
+  DType qkv_type = DType::kF32;  // T or fp32
+  const void* qkv = nullptr;     // [n, qkv_size] qkv_type
+  void* q = nullptr;             // [n, n_heads, head_dim] T
+  Batch batch;                   // n and position
+  Heads heads;
+  KvRows kv;
+};
+void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, Stream stream);
+
+/// out = softmax(q k^T / sqrt(head_dim)) v. Batch row i sees rows [0, rows[h] + appended + i] of KV
+/// head h whose mask has the query head's bit; a query head that sees none gives zeros.
+struct AttentionArgs {
+  DType type = DType::kF32;   // T
+  int64_t n = 0;              // batch rows
+  const void* q = nullptr;    // [n, n_heads, head_dim] T
+  void* out = nullptr;        // [n, n_heads, head_dim] T
+  void* workspace = nullptr;  // attention_decode_workspace_bytes(heads, n); unused by prefill
+  Heads heads;
+  KvRows kv;
+};
+
+/// For any n; no workspace.
+void attention_prefill(const AttentionArgs& args, Stream stream);
+
+/// For n up to 65535, meant for n <= kFewRows. The launch depends on n, heads and kv.capacity
+/// alone.
+void attention_decode(const AttentionArgs& args, Stream stream);
+uint64_t attention_decode_workspace_bytes(const Heads& heads, int64_t n);
+
+/// h = silu(gate) * up, silu(z) = z / (1 + e^-z).
+/// gate_up [n, 2 * size] wide_type (T or fp32): gate, then up; h [n, size] T
+void swiglu(const void* gate_up, DType wide_type, int64_t n, int64_t size, void* h, DType type,
+            Stream stream);
+
+/// y = x W^T, or y += x W^T where `accumulate`, for n in 1..kFewRows.
+/// w [rows, cols] T = w.type; x [n, cols] T; y [n, rows] y_type (T or fp32)
+void gemv(const Matrix& w, const void* x, int64_t n, void* y, DType y_type, bool accumulate,
+          Stream stream);
+
+/// What is wrong with logits that no token can be drawn from.
+enum class LogitsFault : int32_t { kNone = 0, kNan = 1, kInfinity = 2, kAllMasked = 3 };
+
+/// Left by sample() for the host, which reads it with the token. id: the first such logit.
+struct SampleStatus {
+  LogitsFault fault;
+  int32_t id;
+};
+
+/// Draws the token that winnow::sample draws from the same logits, to the bit. Reads n_sampled and
+/// (where a repeat penalty is set) seen; writes token, n_sampled + 1, seen[token] = 1 and status.
+/// With a fault, only status is written. `logits` is not changed.
+/// logits [n_ids] fp32; status [1]; workspace sample_workspace_bytes(n_ids), aligned to 256
+struct SampleArgs {
+  const float* logits = nullptr;
+  int32_t n_ids = 0;
+  SamplerOptions options;
+  StepState state;
+  SampleStatus* status = nullptr;
+  void* workspace = nullptr;
+};
+void sample(const SampleArgs& args, Stream stream);
+
+/// Enough for any options; grows with n_ids. Needs a current device.
+uint64_t sample_workspace_bytes(int32_t n_ids);
+
+/// *position and every count in rows [n_counts] grow by n.
+void advance(int64_t n, int64_t n_counts, const StepState& state, Stream stream);
+
+}  // namespace winnow::cuda
