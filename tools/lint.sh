@@ -13,6 +13,7 @@ for file in "$@"; do
 done
 
 printf '%s\n' "$@" | grep '\.cpp$' |
-  xargs -P "$(nproc)" -n 4 clang-tidy-14 --quiet -- -std=c++20 -I. -fopenmp -march=x86-64-v3 \
+  xargs -P "$(nproc)" -I FILE clang-tidy-14 --quiet FILE -- -std=c++20 -I. -fopenmp \
+    -march=x86-64-v3 -isystem "${CUDA_INCLUDE:-/usr/local/cuda/include}" \
     2> >(grep -v 'warnings generated' >&2) || status=1
 exit $status
