@@ -43,7 +43,7 @@ Region::Region(Arena& arena, std::string_view name, uint64_t reserve_bytes)
 }
 
 Region::~Region() {
-  rewind(Mark{});
+  free_from(0);
   if (base_ != nullptr) source().unreserve(base_, reserved_);
 }
 
@@ -138,7 +138,11 @@ void Region::release(Allocation& allocation) {
 void Region::rewind(Mark mark) {
   WINNOW_CHECK(mark.serial <= next_serial_, "region ", quoted(name_),
                ": not a mark of this region");
-  while (!allocations_.empty() && allocations_.back().serial >= mark.serial) {
+  free_from(mark.serial);
+}
+
+void Region::free_from(uint64_t serial) {
+  while (!allocations_.empty() && allocations_.back().serial >= serial) {
     if (allocations_.back().live) release(allocations_.back());
     allocations_.pop_back();
   }

@@ -132,6 +132,7 @@ class Region {
   PageSource& source() const;
   Pages pages_of(const Allocation& allocation) const;
   void commit(Allocation& allocation);
+  void free_from(uint64_t serial);
   void release(Allocation& allocation);
   void drop_dead_top();
   void count(int64_t used_change, int64_t committed_change);

@@ -157,7 +157,7 @@ TEST_CASE("cli generate: --json counts the rows and bytes of the cache") {
 TEST_CASE("cli generate: --jsonl streams the tokens, and their texts make up the text") {
   const OrderedJson whole = json_result(kRun);
   const StreamedRun run = read_jsonl(text_of_run({"--jsonl", "-q"}));
-  CHECK(run.text == whole["text"]);
+  CHECK(run.text == whole["text"].get<std::string>());
   CHECK(run.tokens == whole["tokens"].get<std::vector<int32_t>>());
   CHECK(run.done()["type"] == "done");
   Words keys = {"type:string"};
@@ -229,7 +229,7 @@ TEST_CASE("cli generate: a stop string ends the text before it, also where token
   CHECK(json["stop_reason"] == "stop");
   CHECK(json["text"] == text.substr(0, text.find(stop)));
   const StreamedRun run = read_jsonl(text_of_run({"--jsonl", "--stop", stop}));
-  CHECK(run.text == json["text"]);
+  CHECK(run.text == json["text"].get<std::string>());
   CHECK(run.done()["stop_reason"] == "stop");
 }
 

@@ -15,7 +15,8 @@ CLI::Option* OptionSet::add_flag(const OptionText& text, std::function<void()> a
 CLI::Option* OptionSet::add_flags(const OptionText& text, std::function<void()> action) {
   CLI::Option* const option = app_.add_flag(text.names)->description(text.help);
   option->group(group_)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  entries_.push_back({option, true, [action](const auto&, const auto&) { action(); }});
+  entries_.push_back(
+      {option, true, [action = std::move(action)](const auto&, const auto&) { action(); }});
   return option;
 }
 

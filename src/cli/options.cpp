@@ -142,6 +142,7 @@ std::string hint(std::string_view word, const std::vector<std::string>& known,
   if (!words.unknown.empty()) fail_unknown_option(apps, words.unknown.front(), "winnow");
   if (words.strays.empty()) fail(ExitCode::kUsage, "no command given; see 'winnow --help'");
   std::vector<std::string> names;
+  names.reserve(apps.size());
   for (const CLI::App* const app : apps) names.push_back(app->get_name());
   const std::string& word = words.strays.front();
   fail(ExitCode::kUsage, "unknown command ", quoted(word), hint(word, names, "winnow"));
