@@ -175,6 +175,22 @@ TEST_CASE("cli logits: what is refused leaves an older file as it was") {
   CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
 }
 
+TEST_CASE("cli bench: a shape file with random weights takes a model's place; depths are rows") {
+  const TinyDir tiny;
+  const std::string shape = (tiny / "config.json").string();
+  const Words run = {
+      "bench", "--config", shape,   "--random-weights", "-p", "4", "-n", "3", "-d", "0,9",
+      "-r",    "1",        "--json"};
+  const OrderedJson json = json_of(succeed(run).out);
+  REQUIRE(json.size() == 3);
+  CHECK(json[1]["depth"] == 0);
+  CHECK(json[2]["depth"] == 9);
+  fails({"bench", "--config", shape}, 2);
+  fails({"bench", "-m", tiny.name(), "--random-weights"}, 2);
+  fails({"bench", "-m", tiny.name(), "--config", shape, "--random-weights"}, 2);
+  fails({"bench", "--config", shape + ".none", "--random-weights"}, 6);
+}
+
 TEST_CASE("cli bench: prefill and decode apart, in every format") {
   const TinyDir tiny({.max_positions = 1000});
   const Words run = {"bench", "-m", tiny.name(), "-p", "8,20", "-n", "5", "-r", "3"};

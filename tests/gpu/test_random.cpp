@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/random.h"
+#include "src/cpu/ops.h"
 #include "tests/gpu/gpu.h"
 #include "tests/support/safetensors_file.h"
 
@@ -57,4 +58,14 @@ TEST_CASE("random weights depend on the seed and the place alone") {
   const std::vector<float> more = make(DType::kF32, 100'000, 1, 1);
   CHECK(std::vector<float>(more.begin(), more.begin() + 1000) == values);
   CHECK(make(DType::kF32, 1000, 2, 1) != values);
+}
+
+TEST_CASE("random weights are the CPU's, to the bit, in every type") {
+  NEEDS_GPU();
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    CAPTURE(std::string(dtype_name(type)));
+    std::string stored(10'000 * dtype_size(type), '\0');
+    cpu::fill_random(stored.data(), type, 10'000, 3, 0.05F);
+    CHECK(make(type, 10'000, 3, 0.05F) == decode({"", type, {}, stored}));
+  }
 }

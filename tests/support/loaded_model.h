@@ -43,6 +43,27 @@ inline std::vector<float> last_logits(const Sequence& sequence, const Model& mod
   return logits;
 }
 
+/// The last logits where the first token is read as a prompt and the others in decode steps.
+inline std::vector<float> stepwise_logits(const Model& model, std::span<const int32_t> tokens) {
+  Sequence sequence(model.network(), static_cast<int64_t>(tokens.size()), 0);
+  sequence.prefill(tokens.first(1));
+  for (const int32_t token : tokens.subspan(1)) {
+    sequence.set_next_token(token);
+    sequence.decode();
+  }
+  REQUIRE(sequence.cache().next_position() == static_cast<int64_t>(tokens.size()));
+  return last_logits(sequence, model);
+}
+
+/// The last logits where the first `cut` tokens are read as one prompt and the rest as another.
+inline std::vector<float> pieces_logits(const Model& model, std::span<const int32_t> tokens,
+                                        size_t cut) {
+  Sequence sequence(model.network(), static_cast<int64_t>(tokens.size()), 0);
+  sequence.prefill(tokens.first(cut));
+  sequence.prefill(tokens.subspan(cut));
+  return last_logits(sequence, model);
+}
+
 /// The logits of every position of a prompt.  [n, vocab_size]
 inline std::vector<float> all_logits(const Model& model, std::span<const int32_t> tokens,
                                      int64_t prefill_rows = 0) {
