@@ -46,9 +46,10 @@ class CudaPages final : public PageSource {
     if (gpu_is_well()) (void)driver_.mem_address_free(address(base), bytes);
   }
 
-  void commit(std::byte* at, uint64_t bytes) override {
+  void commit(std::byte* at, uint64_t bytes, bool single) override {
+    const uint64_t block = single ? page_bytes_ : bytes - page_bytes_;  // of all but the last page
     try {
-      if (bytes > page_bytes_) map(at, bytes - page_bytes_);
+      for (uint64_t done = 0; done + page_bytes_ < bytes; done += block) map(at + done, block);
       map(at + bytes - page_bytes_, page_bytes_);
       const CUmemAccessDesc access = {.location = location_,
                                       .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};

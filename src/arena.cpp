@@ -106,13 +106,47 @@ void Region::commit(Allocation& allocation) {
   const Pages pages = pages_of(allocation);
   if (page_users_.size() < pages.last) page_users_.resize(pages.last);
 
-  const uint64_t first_bare = pages.first + (page_users_[pages.first] > 0 ? 1 : 0);
+  const uint64_t used = pages.first + (page_users_[pages.first] > 0 ? 1 : 0);
+  const uint64_t first_bare = std::min(std::max(used, spare_end_), pages.last);
   const uint64_t new_bytes = (pages.last - first_bare) * page;
   if (new_bytes > 0) source().commit(base_ + first_bare * page, new_bytes);
 
   allocation.data = base_ + allocation.begin;
   for (uint64_t i = pages.first; i < pages.last; ++i) ++page_users_[i];
   count(static_cast<int64_t>(allocation.bytes), static_cast<int64_t>(new_bytes));
+}
+
+uint64_t Region::first_free_page() const {
+  return top_ == 0 ? 0 : (top_ - 1) / source().page_bytes() + 1;
+}
+
+void Region::prepare(uint64_t bytes) {
+  const auto end = checked_add(top_, bytes);
+  if (!end || *end > reserved_) fail_full("memory ahead", bytes, "the reservation is full");
+  if (!packed()) return;
+  const uint64_t page = source().page_bytes();
+  const uint64_t first = std::max(first_free_page(), spare_end_);
+  const uint64_t last = (*end + page - 1) / page;
+  if (last <= first) return;
+  try {
+    source().commit(base_ + first * page, (last - first) * page, true);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kMemory) throw;
+    fail_full("memory ahead", bytes, error.what());
+  }
+  spare_end_ = last;
+  count(0, static_cast<int64_t>((last - first) * page));
+}
+
+void Region::return_spare() {
+  const uint64_t page = source().page_bytes();
+  const uint64_t first = first_free_page();
+  if (spare_end_ > first) {
+    const uint64_t bytes = (spare_end_ - first) * page;
+    source().decommit(base_ + first * page, bytes);
+    count(0, -static_cast<int64_t>(bytes));
+  }
+  spare_end_ = 0;
 }
 
 /// Takes the memory from a live allocation. Only its first and its last page can have other users,
@@ -142,6 +176,7 @@ void Region::rewind(Mark mark) {
 }
 
 void Region::free_from(uint64_t serial) {
+  return_spare();
   while (!allocations_.empty() && allocations_.back().serial >= serial) {
     if (allocations_.back().live) release(allocations_.back());
     allocations_.pop_back();
@@ -155,6 +190,7 @@ void Region::give_back(const void* allocation) {
                    [&](const Allocation& a) { return a.live && a.data == allocation; });
   WINNOW_CHECK(found != allocations_.rend(), "region ", quoted(name_),
                ": not a live allocation of this region");
+  return_spare();
   release(*found);
   drop_dead_top();
 }

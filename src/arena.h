@@ -40,8 +40,10 @@ class PageSource {
   /// Ends a whole reservation, all of whose pages are decommitted.
   virtual void unreserve(std::byte* base, uint64_t bytes) = 0;
 
-  /// Memory behind whole pages of a reservation. Fails with kMemory and changes nothing then.
-  virtual void commit(std::byte* at, uint64_t bytes) = 0;
+  /// Memory behind whole pages of a reservation. `single`: any of the pages can be decommitted
+  /// alone; otherwise the last one can, and the others together. Fails with kMemory and changes
+  /// nothing then.
+  virtual void commit(std::byte* at, uint64_t bytes, bool single = false) = 0;
 
   /// Returns whole pages to the system; what they held is lost.
   virtual void decommit(std::byte* at, uint64_t bytes) = 0;
@@ -95,6 +97,12 @@ class Region {
     return static_cast<T*>(allocate(name, array_bytes(name, n, sizeof(T))));
   }
 
+  /// Puts memory behind the next `bytes` bytes to be allocated, while there is time for it: later
+  /// allocations then find it there. What they leave of it goes back with return_spare(), or when
+  /// anything is freed. Fails like allocate, and changes nothing then.
+  void prepare(uint64_t bytes);
+  void return_spare();
+
   Mark mark() const { return {next_serial_}; }
 
   /// Frees every allocation made since `mark` and returns the whole pages above the new top.
@@ -132,6 +140,7 @@ class Region {
   PageSource& source() const;
   Pages pages_of(const Allocation& allocation) const;
   void commit(Allocation& allocation);
+  uint64_t first_free_page() const;
   void free_from(uint64_t serial);
   void release(Allocation& allocation);
   void drop_dead_top();
@@ -146,6 +155,7 @@ class Region {
   uint64_t used_ = 0;
   uint64_t committed_ = 0;
   uint64_t next_serial_ = 0;
+  uint64_t spare_end_ = 0;               // free pages below this number have memory
   std::vector<Allocation> allocations_;  // by address; the last one is live
   std::vector<uint32_t> page_users_;     // live allocations on each page; it has memory where > 0
 };

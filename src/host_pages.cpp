@@ -40,7 +40,7 @@ class HostPages final : public PageSource {
 
   void unreserve(std::byte* base, uint64_t bytes) override { munmap(base, bytes); }
 
-  void commit(std::byte* at, uint64_t bytes) override {
+  void commit(std::byte* at, uint64_t bytes, bool /*single*/) override {
     if (mprotect(at, bytes, PROT_READ | PROT_WRITE) != 0) {
       const int cause = errno;
       decommit(at, bytes);  // it may have done a part
