@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <optional>
@@ -18,12 +19,19 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "values are written as they lie");
 
+/// "3, 4": dimensions as they stand in a Python tuple.
+std::string dimensions(std::span<const int64_t> shape) {
+  std::string text;
+  for (const int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
+  return text;
+}
+
 /// Everything before the data.
-std::string npy_header(int64_t n_rows, int64_t n_cols) {
+std::string npy_header(std::span<const int64_t> shape) {
   constexpr size_t kFixedBytes = 10;  // magic, version, length
   constexpr size_t kAlignment = 64;
-  std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (" +
-                     std::to_string(n_rows) + ", " + std::to_string(n_cols) + "), }";
+  std::string text =
+      "{'descr': '<f4', 'fortran_order': False, 'shape': (" + dimensions(shape) + "), }";
   while ((kFixedBytes + text.size() + 1) % kAlignment != 0) text += ' ';
   text += '\n';
   const size_t length = text.size();
@@ -33,13 +41,15 @@ std::string npy_header(int64_t n_rows, int64_t n_cols) {
   return header + text;
 }
 
-/// n_rows * n_cols, whose bytes can be counted too.
-int64_t count_values(int64_t n_rows, int64_t n_cols) {
-  WINNOW_CHECK(n_rows >= 0 && n_cols >= 0, n_rows, " x ", n_cols);
-  const std::optional<uint64_t> bytes =
-      checked_mul(static_cast<uint64_t>(n_rows), static_cast<uint64_t>(n_cols), sizeof(float));
-  WINNOW_CHECK(bytes && *bytes <= INT64_MAX, n_rows, " x ", n_cols);
-  return n_rows * n_cols;
+/// The product of the dimensions, whose bytes can be counted too.
+int64_t count_values(std::span<const int64_t> shape) {
+  std::optional<uint64_t> bytes = sizeof(float);
+  for (const int64_t n : shape) {
+    WINNOW_CHECK(n >= 0, dimensions(shape));
+    bytes = checked_mul(*bytes, static_cast<uint64_t>(n));
+    WINNOW_CHECK(bytes && *bytes <= INT64_MAX, dimensions(shape));
+  }
+  return static_cast<int64_t>(*bytes / sizeof(float));
 }
 
 [[noreturn]] void fail_write(const std::filesystem::path& path, int code) {
@@ -55,7 +65,10 @@ NpyWriter::Temporary::~Temporary() {
 }
 
 NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t n_rows, int64_t n_cols)
-    : path_(path), n_missing_(count_values(n_rows, n_cols)) {
+    : NpyWriter(path, std::array{n_rows, n_cols}) {}
+
+NpyWriter::NpyWriter(const std::filesystem::path& path, std::span<const int64_t> shape)
+    : path_(path), n_missing_(count_values(shape)) {
   // The last step is a rename: it would put a file in the place of /dev/null.
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(path_, ignored);
@@ -67,7 +80,7 @@ NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t n_rows, int64_t 
   temporary_.fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (temporary_.fd < 0) fail_write(path_, errno);
   temporary_.path = name;
-  const std::string header = npy_header(n_rows, n_cols);
+  const std::string header = npy_header(shape);
   write(std::as_bytes(std::span(header)));
 }
 

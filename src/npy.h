@@ -1,10 +1,10 @@
-// NumPy's .npy files: one float32 matrix, written row after row.
+// NumPy's .npy files: one float32 array, written in row-major order.
 //
 //   "\x93NUMPY" 1 0   magic and version
 //   uint16            length of the text that follows, little endian
 //   text              a Python dictionary of type, order and shape, and spaces: the data starts at
 //                     a multiple of 64 bytes
-//   data              little-endian float32, row after row
+//   data              little-endian float32
 #pragma once
 
 #include <cstddef>
@@ -19,14 +19,17 @@ namespace winnow {
 /// path.
 class NpyWriter {
  public:
-  /// A matrix [n_rows, n_cols]. Fails where the file cannot be made, or where `path` is something
-  /// that exists and is no regular file.
+  /// An array of that shape, of at least two dimensions. Fails where the file cannot be made, or
+  /// where `path` is something that exists and is no regular file.
+  NpyWriter(const std::filesystem::path& path, std::span<const int64_t> shape);
+
+  /// A matrix [n_rows, n_cols].
   NpyWriter(const std::filesystem::path& path, int64_t n_rows, int64_t n_cols);
 
   /// The next values in row-major order, any number of them.
   void append(std::span<const float> values);
 
-  /// Gives the file its name, once n_rows * n_cols values were appended.
+  /// Gives the file its name, once all values were appended.
   void finish();
 
  private:
