@@ -47,7 +47,7 @@ CUDA_SRCS := cuda/no_cuda.cpp
 CUDA_WORDS := for the CPU alone: $(if $(filter no,$(NVCC)),no nvcc in PATH or /usr/local/cuda/bin,$(NVCC) is of CUDA $(NVCC_RELEASE)$(comma) 12.5 is needed)
 else
 CUDA_SRCS := $(filter-out cuda/no_cuda.cpp,$(wildcard cuda/*.cpp)) $(wildcard cuda/*.cu)
-CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp)
+CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp) $(wildcard tests/gpu/*.cu)
 GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(comma)compute_$(a)]')
 NVCCFLAGS := -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
              -Xcompiler $(subst $(space),$(comma),-g -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
@@ -56,7 +56,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/cli src/commands src/cpu weights tokenizer
+HOST_DIRS := src src/base src/cli src/commands src/cpu src/kv weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
@@ -64,7 +64,7 @@ CUDA_OBJS := $(patsubst %,$(BUILD)/%.o,$(basename $(CUDA_SRCS)))
 LIB_OBJS := $(LIB_SRCS:%.cpp=$(BUILD)/%.o) $(CUDA_OBJS)
 MAIN_OBJS := $(MAIN_SRCS:%.cpp=$(BUILD)/%.o)
 TEST_OBJS := $(TEST_SRCS:%.cpp=$(BUILD)/%.o)
-CUDA_TEST_OBJS := $(CUDA_TEST_SRCS:%.cpp=$(BUILD)/%.o)
+CUDA_TEST_OBJS := $(patsubst %,$(BUILD)/%.o,$(basename $(CUDA_TEST_SRCS)))
 DEPS := $(BUILD)/.deps
 
 ##@ Build and run
@@ -93,12 +93,12 @@ $(BUILD)/%.o: %.cu | $(DEPS)
 # Host code of cuda/ sees the toolkit's headers, without their warnings.
 $(CUDA_OBJS) $(CUDA_TEST_OBJS): CPPFLAGS += $(if $(CUDA_TOOLKIT),-isystem $(CUDA_TOOLKIT)/include)
 
-# Said once for each answer, not at every make; another answer builds cuda/ anew.
+# Said once for each answer, not at every make; another answer builds what nvcc builds anew.
 $(BUILD)/.cuda-%:
 	@mkdir -p $(@D) && rm -f $(BUILD)/.cuda-*
 	@echo "building $(CUDA_WORDS)" && touch $@
 CUDA_SAID := $(BUILD)/.cuda-$(subst $(space),-,$(subst /,_,$(strip $(NVCC) $(GPU_ARCHS))))
-$(CUDA_OBJS): $(CUDA_SAID)
+$(CUDA_OBJS) $(patsubst %.cu,$(BUILD)/%.o,$(filter %.cu,$(CUDA_TEST_SRCS))): $(CUDA_SAID)
 
 # Draws are the same on every platform only if products and sums are rounded one by one.
 $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off

@@ -1,4 +1,5 @@
-// Closes a pass: *position and every count of K/V rows grow by the rows of the pass.
+// Closes a pass over one row: *position grows, and every KV head's next row goes behind the last
+// one or on to the next row of its ring.
 #include "cuda/check.h"
 #include "cuda/kernels.h"
 #include "cuda/types.cuh"
@@ -8,19 +9,25 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// rows [n_counts]; position [1]
-__global__ void advance_kernel(int32_t n, int64_t n_counts, int32_t* rows, int32_t* position) {
+__global__ void advance_kernel(const StepState state) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < n_counts) rows[i] += n;
-  if (i == 0) *position += n;
+  if (i == 0) *state.position += 1;
+  if (i >= state.n_counts) return;
+  const int32_t ring_rows = state.ring_rows[i];
+  const int32_t next = state.slot[i] + 1;
+  if (ring_rows == 0) {
+    state.slot[i] = next;
+    state.visible[i] += 1;
+  } else {
+    const int32_t end = state.visible[i];
+    state.slot[i] = next == end ? end - ring_rows : next;
+  }
 }
 
 }  // namespace
 
-void advance(int64_t n, int64_t n_counts, const StepState& state, Stream stream) {
-  const int64_t blocks = ceil_div(n_counts > 0 ? n_counts : 1, kThreads);
-  advance_kernel<<<grid_size(blocks), kThreads, 0, stream>>>(static_cast<int32_t>(n), n_counts,
-                                                             state.rows, state.position);
+void advance(const StepState& state, Stream stream) {
+  advance_kernel<<<blocks_for(state.n_counts, kThreads), kThreads, 0, stream>>>(state);
   check_launch("advance");
 }
 

@@ -1,4 +1,4 @@
-// What the attention kernels share: where a query and its rows lie, and which rows it sees.
+// What the attention kernels share: where a query and its rows lie, how a row is read.
 //
 // Scores are kept in base 2: score = (q k) * scale with scale = log2(e) / sqrt(head_dim), so that
 // the softmax's e^x is 2^score. A running softmax of one query is
@@ -25,21 +25,15 @@ template <class T>
 struct Attention {
   const T* q;  // [n, n_heads, head_dim]
   T* out;      // [n, n_heads, head_dim]
-  const T* k;  // [entries, head_dim]
-  const T* v;  // [entries, head_dim]
-  const uint32_t* mask;
-  const int64_t* first;
-  const int32_t* rows;
-  int64_t appended;
+  const T* k;  // [entries, head_dim] of kv
+  const T* v;  // [entries, head_dim] of kv
+  KvRows kv;
   int64_t n;
   int n_heads;
   int group;
   int head_dim;
   float scale;
   bool packs;  // heads of q, k and v are whole packs of 8 elements and start on multiples of 16
-
-  /// Rows of KV head h that batch row i may see, masks aside.
-  __device__ int64_t visible_rows(int h, int64_t i) const { return rows[h] + appended + i + 1; }
 
   /// Where query head g of KV head h's group starts, for batch row i, in q and out.
   __device__ int64_t query_offset(int h, int64_t i, int g) const {
@@ -55,10 +49,7 @@ Attention<T> attention_of(const AttentionArgs& args) {
           .out = static_cast<T*>(args.out),
           .k = static_cast<const T*>(kv.k),
           .v = static_cast<const T*>(kv.v),
-          .mask = kv.mask,
-          .first = kv.first,
-          .rows = kv.rows,
-          .appended = kv.appended,
+          .kv = kv,
           .n = args.n,
           .n_heads = static_cast<int>(args.heads.n_heads),
           .group = static_cast<int>(args.heads.group()),
@@ -70,6 +61,29 @@ Attention<T> attention_of(const AttentionArgs& args) {
 /// What differences from the greatest score are taken from.
 __device__ inline float base_of(float max) {
   return max == kUnseen ? 0.0F : max;
+}
+
+/// A lane's part of a row as floats: elements [first, first + N).  row [head_dim]
+/// What lies past the head is 0, or, where whole packs are loaded, anything that is finite: it
+/// meets zeros of q, and its outputs are not used.
+template <bool kPacks, int N, class T>
+__device__ void load_floats(const T* row, int first, int head_dim, float (&to)[N]) {
+  if constexpr (kPacks) {
+    const Pack<T, N> pack = load_pack<N>(row + (first < head_dim ? first : 0));
+#pragma unroll
+    for (int d = 0; d < N; ++d) to[d] = to_float(pack.value[d]);
+  } else {
+#pragma unroll
+    for (int d = 0; d < N; ++d) to[d] = first + d < head_dim ? to_float(row[first + d]) : 0.0F;
+  }
+}
+
+template <int N>
+__device__ float dot(const float (&a)[N], const float (&b)[N]) {
+  float sum = 0;
+#pragma unroll
+  for (int d = 0; d < N; ++d) sum = fmaf(a[d], b[d], sum);
+  return sum;
 }
 
 /// Prefill with 16-bit types and heads of 64 or 128, on tensor cores. False where it does not apply

@@ -4,9 +4,8 @@
 // second kernel. How many splits there are depends on the capacity of the cache, how long they are
 // on the rows held now: the launch is the same for every step of a graph.
 //
-//   split        |      0      |      1      |  ...  |     last    |
-//   KV head h    | row 0 ..........................  rows[h]+i |    (blocks past the end do
-//   nothing)
+//   split        |      0      |      1      |  ...  |    last     |
+//   KV head h    | row 0 .................. visible_to(h, i) - 1 |   (later blocks: nothing)
 //
 // Block: kLanes neighbouring lanes hold one row, kDims elements each, and are called a team. All
 // query heads of a part of the group (kHeads of them) share each row that a team loads, and the
@@ -59,21 +58,6 @@ __device__ Range split_range(int64_t n_rows, int split, int n_splits) {
   return {begin, min(begin + length, n_rows)};
 }
 
-/// A lane's part of a row as floats.  row [head_dim]
-/// What lies past the head is 0, or, where whole packs are loaded, anything that is finite: it
-/// meets zeros of q, and its outputs are not used.
-template <bool kPacks, class T>
-__device__ void load_floats(const T* row, int first, int head_dim, float (&to)[kDims]) {
-  if constexpr (kPacks) {
-    const Pack<T, kDims> pack = load_pack<kDims>(row + (first < head_dim ? first : 0));
-#pragma unroll
-    for (int d = 0; d < kDims; ++d) to[d] = to_float(pack.value[d]);
-  } else {
-#pragma unroll
-    for (int d = 0; d < kDims; ++d) to[d] = first + d < head_dim ? to_float(row[first + d]) : 0.0F;
-  }
-}
-
 /// A lane's part of the rows that its team has in flight.
 template <class T>
 struct Rows {
@@ -91,7 +75,7 @@ __device__ void load_rows(const Attention<T>& a, int64_t entry, int64_t row, int
   for (int u = 0; u < kRows<T>; ++u, row += stride) {
     const bool inside = row < range.end;
     const int64_t at = entry + (inside ? row : range.begin);
-    to.mask[u] = inside ? a.mask[at] : 0;
+    to.mask[u] = inside ? a.kv.mask[at] : 0;
     load_floats<kPacks>(a.k + at * a.head_dim, first_dim, a.head_dim, to.k[u]);
     load_floats<kPacks>(a.v + at * a.head_dim, first_dim, a.head_dim, to.v[u]);
   }
@@ -103,13 +87,6 @@ struct Softmax {
   float sum = 0;
   float out[kDims] = {};
 };
-
-__device__ float dot(const float (&a)[kDims], const float (&b)[kDims]) {
-  float sum = 0;
-#pragma unroll
-  for (int d = 0; d < kDims; ++d) sum = fmaf(a[d], b[d], sum);
-  return sum;
-}
 
 /// N more rows. scores [N], kUnseen for hidden rows; v [N, kDims]
 template <int N>
@@ -192,11 +169,11 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const Attention<T> a, 
   }
 
   Softmax softmax[kHeads];
-  const Range range = split_range(a.visible_rows(h, i), blockIdx.x, partials.n_splits);
+  const Range range = split_range(a.kv.visible_to(h, i), blockIdx.x, partials.n_splits);
   for (int64_t row = range.begin; row < range.end; row += kTeams * kRows<T>) {
     Rows<T> rows;
-    a.packs ? load_rows<true>(a, a.first[h], row + team, kTeams, range, first_dim, rows)
-            : load_rows<false>(a, a.first[h], row + team, kTeams, range, first_dim, rows);
+    a.packs ? load_rows<true>(a, a.kv.first[h], row + team, kTeams, range, first_dim, rows)
+            : load_rows<false>(a, a.kv.first[h], row + team, kTeams, range, first_dim, rows);
 #pragma unroll
     for (int j = 0; j < kHeads; ++j) {
       float scores[kRows<T>];

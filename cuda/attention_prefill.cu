@@ -85,7 +85,7 @@ __device__ void start(const Attention<T>& a, int h, int64_t first, Queries<kDims
   for (int r = 0; r < kWarpQueries; ++r) {
     const int64_t query = first + r;
     const int64_t i = query / a.group;
-    queries.visible[r] = i < a.n ? static_cast<int>(a.visible_rows(h, i)) : 0;
+    queries.visible[r] = i < a.n ? static_cast<int>(a.kv.visible_to(h, i)) : 0;
     queries.bit[r] = static_cast<int>(query % a.group);
     queries.max[r] = kUnseen;
     queries.sum[r] = 0;
@@ -194,16 +194,16 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a)
   start(a, h, first_of_warp, queries);
 
   const int64_t last = min(first + kQueries, a.n * a.group) - 1;
-  const int n_rows = static_cast<int>(a.visible_rows(h, last / a.group));
+  const int n_rows = static_cast<int>(a.kv.visible_to(h, last / a.group));
   for (int row = 0; row < n_rows; row += kTile) {
-    const int64_t entry = a.first[h] + row;
+    const int64_t entry = a.kv.first[h] + row;
     const int n = min(kTile, n_rows - row);
     __syncthreads();  // the values of the last tile are used up
     copy_tile(a.k + entry * a.head_dim, n, a.head_dim, tiles);
     __syncthreads();
     float scores[kWarpQueries] = {};
     score_tile(tiles, q, a.head_dim, scores);
-    take_scores(scores, row + lane, lane < n ? a.mask[entry + lane] : 0, queries, weights);
+    take_scores(scores, row + lane, lane < n ? a.kv.mask[entry + lane] : 0, queries, weights);
     __syncthreads();
     copy_tile(a.v + entry * a.head_dim, n, a.head_dim, tiles);
     __syncthreads();

@@ -235,22 +235,22 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(const Attention<T
   const int64_t first = int64_t{gridDim.x - 1 - blockIdx.x} * kQueries;
   const int64_t own = first + warp * kBlock + lane / 2;  // the lane's query
   Query query;
-  query.visible = own / a.group < a.n ? static_cast<int>(a.visible_rows(h, own / a.group)) : 0;
+  query.visible = own / a.group < a.n ? static_cast<int>(a.kv.visible_to(h, own / a.group)) : 0;
   query.bit = static_cast<int>(own % a.group);
   copy_queries<T, kHeadDim>(a, h, first, shared.q);
   Accumulator out[kHeadDim / kBlock];
   for (auto& block : out) wmma::fill_fragment(block, 0.0F);
 
   const int64_t last = min(first + kQueries, a.n * a.group) - 1;
-  const int n_rows = static_cast<int>(a.visible_rows(h, last / a.group));
+  const int n_rows = static_cast<int>(a.kv.visible_to(h, last / a.group));
   for (int row = 0; row < n_rows; row += kTile) {
-    const int64_t entry = a.first[h] + row;
+    const int64_t entry = a.kv.first[h] + row;
     const int n = min(kTile, n_rows - row);
     __syncthreads();  // the last tile is used up
     copy_tile<T, kHeadDim>(a.k + entry * kHeadDim, n, shared.k);
     copy_tile<T, kHeadDim>(a.v + entry * kHeadDim, n, shared.v);
     if (threadIdx.x < kTile) {
-      shared.mask[threadIdx.x] = threadIdx.x < n ? a.mask[entry + threadIdx.x] : 0;
+      shared.mask[threadIdx.x] = threadIdx.x < n ? a.kv.mask[entry + threadIdx.x] : 0;
     }
     __syncthreads();
     score_tile(shared, warp);

@@ -76,15 +76,19 @@ uint64_t CudaDevice::available_bytes() const {
   return free - std::min<uint64_t>(free, kHeadroomBytes);
 }
 
-/// The sampler's memory stands at the bottom of the scratch region, for as long as the device.
+/// What single steps need stands at the bottom of the scratch region, for as long as the device.
 void CudaDevice::reserve(const MemoryPlan& plan) {
   const uint64_t sampler =
       round_up(sample_workspace_bytes(static_cast<int32_t>(config_.vocab_size)));
   const uint64_t status = round_up(sizeof(SampleStatus));
+  const uint64_t winnow = round_up(std::max(combine_workspace_bytes(heads_.n_heads),
+                                            list_kept_workspace_bytes(heads_.n_kv_heads)));
   weights_ = &arena_.add_region("weights", plan.weights);
-  kv_ = &arena_.add_region("kv", plan.kv);
-  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status);
+  kv_[0] = &arena_.add_region("kv", plan.kv);
+  kv_[1] = &arena_.add_region("kv again", plan.kv_again);
+  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status + winnow);
   sample_workspace_ = scratch_->allocate("sampler", sampler);
+  winnow_workspace_ = scratch_->allocate("winnowing", winnow);
   sample_status_ = scratch_->allocate_array<SampleStatus>("sampler status", 1);
 }
 
@@ -253,8 +257,8 @@ void CudaDevice::sample(const float* logits, int32_t n_ids, const SamplerOptions
   }
 }
 
-void CudaDevice::advance(int64_t n, int64_t n_counts, const StepState& state) {
-  cuda::advance(n, n_counts, state, stream_.get());
+void CudaDevice::advance(const StepState& state) {
+  cuda::advance(state, stream_.get());
 }
 
 std::unique_ptr<Recording> CudaDevice::record(std::function<void()> steps) {

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,7 +31,7 @@ class CudaDevice final : public Device {
   uint64_t available_bytes() const override;
   void reserve(const MemoryPlan& plan) override;
   const Arena& arena() const override { return arena_; }
-  Region& kv_region() override { return *kv_; }
+  Region& kv_region(int side) override { return *kv_[static_cast<size_t>(side)]; }
   Region& scratch_region() override { return *scratch_; }
   DType compute_type() const override { return type_; }
   int64_t default_prefill_rows() const override { return 8448; }  // fills 132 multiprocessors
@@ -57,7 +58,20 @@ class CudaDevice final : public Device {
               float* logits) override;
   void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
               const StepState& state) override;
-  void advance(int64_t n, int64_t n_counts, const StepState& state) override;
+  void advance(const StepState& state) override;
+
+  void rotate_rows(const KvRows& kv) override;
+  void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
+                        const ScoreLists& lists) override;
+  void random_scores(uint64_t seed, const KvRows& kv, const Zones& zones,
+                     const ScoreLists& lists) override;
+  void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                      const ScoreLists& to) override;
+  void top_k(const Zones& zones, const ScoreLists& lists) override;
+  void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
+                 const KeptRows& kept) override;
+  void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) override;
+
   std::unique_ptr<Recording> record(std::function<void()> steps) override;
 
  private:
@@ -81,10 +95,11 @@ class CudaDevice final : public Device {
   GemmLt gemm_;
   Arena arena_;
   Region* weights_ = nullptr;
-  Region* kv_ = nullptr;
+  std::array<Region*, 2> kv_{};
   Region* scratch_ = nullptr;
   SampleStatus* sample_status_ = nullptr;  // [1]
   void* sample_workspace_ = nullptr;       // sample_workspace_bytes(vocab_size)
+  void* winnow_workspace_ = nullptr;       // enough for each step of winnowing
   std::optional<Staging> staging_;         // while weights are read
 };
 

@@ -32,10 +32,10 @@ struct Heads {
   int64_t n_kv_heads = 0;  // divides n_heads
   int64_t head_dim = 0;    // even, at most kMaxHeadDim
 
-  int64_t group() const { return n_heads / n_kv_heads; }  // at most kMaxGroup
-  int64_t q_size() const { return n_heads * head_dim; }
-  int64_t kv_size() const { return n_kv_heads * head_dim; }
-  int64_t qkv_size() const { return q_size() + 2 * kv_size(); }
+  constexpr int64_t group() const { return n_heads / n_kv_heads; }  // at most kMaxGroup
+  constexpr int64_t q_size() const { return n_heads * head_dim; }
+  constexpr int64_t kv_size() const { return n_kv_heads * head_dim; }
+  constexpr int64_t qkv_size() const { return q_size() + 2 * kv_size(); }
 };
 
 inline Heads heads_of(const ModelConfig& config) {
@@ -59,8 +59,10 @@ struct RopeFrequencies {
 RopeFrequencies rope_frequencies(double theta, int64_t head_dim);
 
 /// Rotates q and k of every batch row to batch.position and puts k and v into the row's place in
-/// every head: row rows[h] + appended + i of KV head h, with its position and a mask of all ones.
-/// The pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads.
+/// every head: row kv.row_of(h, i) of KV head h, with its position and a mask of all ones. The
+/// pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads. Where
+/// kv.places_in_cache(), KV head h and its group's query heads are rotated to the row's place
+/// there, kv.visible_to(h, i) - 1, instead; k is then made of the key as k_plain stores it.
 struct RopeArgs {
   DType type = DType::kF32;      // T
   DType qkv_type = DType::kF32;  // T or fp32
@@ -72,7 +74,13 @@ struct RopeArgs {
 };
 void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, Stream stream);
 
-/// out = softmax(q k^T / sqrt(head_dim)) v. Batch row i sees rows [0, rows[h] + appended + i] of KV
+/// k = rope(k_plain) for rows [0, visible[h]) of every KV head but the one at slot[h], each rotated
+/// to kv.place_of(h, row): the bits that rope_and_store would leave there. For rows that are
+/// places_in_cache(), of type T. The launch is sized for kv.capacity.
+void rotate_rows(const KvRows& kv, const Heads& heads, DType type,
+                 const RopeFrequencies& frequencies, Stream stream);
+
+/// out = softmax(q k^T / sqrt(head_dim)) v. Batch row i sees rows [0, kv.visible_to(h, i)) of KV
 /// head h whose mask has the query head's bit; a query head that sees none gives zeros.
 struct AttentionArgs {
   DType type = DType::kF32;   // T
@@ -128,7 +136,47 @@ void sample(const SampleArgs& args, Stream stream);
 /// Enough for any options; grows with n_ids. Needs a current device.
 uint64_t sample_workspace_bytes(int32_t n_ids);
 
-/// *position and every count in rows [n_counts] grow by n.
-void advance(int64_t n, int64_t n_counts, const StepState& state, Stream stream);
+/// Closes a pass over one row: *position grows by 1. Of every KV head, slot and visible grow by 1,
+/// or, where ring_rows is not 0, slot goes round the last ring_rows of the visible rows.
+void advance(const StepState& state, Stream stream);
+
+// Winnowing. Launches are sized for zones.max_rows, kv.capacity or kept.stride, whatever the rows
+// held. Lists of scores begin on multiples of 16 bytes; what lies past a list's rows is not used.
+
+/// score[head][r] = q k_r / sqrt(head_dim), summed in fp32, for rows [0, zones.rows[h]) of the
+/// head's KV head; -infinity where the row's mask hides it. Each row of K is read once.
+/// q [n_heads, head_dim] T; kv rows T; lists.n is heads.n_heads
+void attention_scores(const void* q, const KvRows& kv, const Heads& heads, DType type,
+                      const Zones& zones, const ScoreLists& lists, Stream stream);
+
+/// score[i][r] = random_score(seed, i, position[r]) for the same rows, or -infinity as above.
+/// lists.n is heads.n_heads
+void random_scores(uint64_t seed, const KvRows& kv, const Heads& heads, const Zones& zones,
+                   const ScoreLists& lists, Stream stream);
+
+/// to.score[h][r] = mean, max or sum over the group of softmax(from.score[head])[r], each softmax
+/// over the rows [0, zones.rows[h]) whose score is not -infinity; -infinity where no score of the
+/// group's is. A NaN or +infinity of a query head makes NaN of all rows that it sees.
+/// from.n is n_heads, to.n is n_kv_heads; workspace combine_workspace_bytes(n_heads)
+void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                    const ScoreLists& to, void* workspace, Stream stream);
+uint64_t combine_workspace_bytes(int64_t n_heads);
+
+/// Lists the rows of [0, zones.rows[h]) that stay, by ascending number: those outside of the zone,
+/// with the masks they have, and those that a cut takes. lists.n decides about the latter:
+///   heads.n_heads      bit g of the mask: list h * group + g takes the row
+///   heads.n_kv_heads   list h takes it; the mask it has
+///   0                  none
+/// Writes kept.row, kept.mask and kept.count; kept.stride holds them all.
+/// workspace list_kept_workspace_bytes(heads.n_kv_heads)
+void list_kept(const KvRows& kv, const Heads& heads, const Zones& zones, const ScoreLists& lists,
+               const KeptRows& kept, void* workspace, Stream stream);
+uint64_t list_kept_workspace_bytes(int64_t n_kv_heads);
+
+/// Row kept.row[h][i] of `from` becomes row i of `to`, for i < kept.count[h]: value, position, mask
+/// (kept.mask's where that is not null) and key - k_plain where both have it, or else k. They do
+/// not overlap. Rows of both are T and start on multiples of 4 bytes.
+void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to, const Heads& heads,
+                 DType type, Stream stream);
 
 }  // namespace winnow::cuda

@@ -6,8 +6,9 @@
 //   y[i]        = x[i] cos - x[half + i] sin       angle = position * theta^(-2i / head_dim)
 //   y[half + i] = x[half + i] cos + x[i] sin
 //
-// One thread a pair, of q, k or v (v is only copied): block (i, b) takes pairs [b * kThreads,
-// (b + 1) * kThreads) of row i, counted through all heads. Bound by memory.
+// One thread a pair. rope_and_store: of q, k or v (v is only copied); block (i, b) takes pairs
+// [b * kThreads, (b + 1) * kThreads) of row i, counted through all heads. rotate_rows: of k; block
+// (b, h) takes such pairs of KV head h, counted through its rows. Bound by memory.
 #include <cmath>
 
 #include "cuda/check.h"
@@ -18,7 +19,6 @@ namespace winnow::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr uint32_t kAllHeads = 0xffffffffU;  // a new row is seen by its whole group
 
 template <class T>
 struct Pair {
@@ -26,14 +26,25 @@ struct Pair {
   T high;  // element half + i
 };
 
-template <class T>
-__device__ Pair<T> rotate(Pair<T> x, int32_t position, float frequency) {
+template <class To, class From>
+__device__ Pair<To> convert(Pair<From> x) {
+  return {from_float<To>(to_float(x.low)), from_float<To>(to_float(x.high))};
+}
+
+/// The formula above. Which product is rounded by itself is said, so that every kernel that this
+/// becomes part of gives the same bits.
+__device__ Pair<float> rotate(Pair<float> x, int32_t position, float frequency) {
   float sine = 0;
   float cosine = 0;
   sincosf(static_cast<float>(position) * frequency, &sine, &cosine);
-  const float a = to_float(x.low);
-  const float b = to_float(x.high);
-  return {from_float<T>(a * cosine - b * sine), from_float<T>(b * cosine + a * sine)};
+  return {__fmaf_rn(x.low, cosine, -__fmul_rn(x.high, sine)),
+          __fmaf_rn(x.high, cosine, __fmul_rn(x.low, sine))};
+}
+
+/// head [head_dim]
+template <class T>
+__device__ Pair<float> load_pair(const T* head, int half, int i) {
+  return {to_float(head[i]), to_float(head[half + i])};
 }
 
 /// head [head_dim]
@@ -51,28 +62,51 @@ __global__ void rope_kernel(const In* qkv, T* q, const int32_t* position, Heads 
   const int pair = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (pair >= (heads.n_heads + 2 * heads.n_kv_heads) * half) return;
   const int64_t row = blockIdx.x;
-  const int64_t head = pair / half;  // of q, then k, then v
+  const int head = pair / half;  // of q, then k, then v
   const int i = pair % half;
-  const int32_t place = position[row];
+  const int n_heads = static_cast<int>(heads.n_heads);
+  const int n_kv_heads = static_cast<int>(heads.n_kv_heads);
+  const bool is_q = head < n_heads;
+  const bool is_v = head >= n_heads + n_kv_heads;
+  const int h = is_q ? head / (n_heads / n_kv_heads) : (head - n_heads) % n_kv_heads;
+  const int64_t entry = kv.first[h] + kv.row_of(h, row);
+  const int32_t in_text = position[row];
+  const bool in_cache = kv.places_in_cache();
+  const int32_t place = in_cache ? static_cast<int32_t>(kv.visible_to(h, row) - 1) : in_text;
 
-  const In* in = qkv + (row * (heads.n_heads + 2 * heads.n_kv_heads) + head) * heads.head_dim;
-  const Pair<float> x = {to_float(in[i]), to_float(in[half + i])};
-  const bool is_v = head >= heads.n_heads + heads.n_kv_heads;
-  const Pair<float> y = is_v ? x : rotate(x, place, frequencies.value[i]);
-  const Pair<T> rounded = {from_float<T>(y.low), from_float<T>(y.high)};
-
-  if (head < heads.n_heads) {
-    store_pair(q + (row * heads.n_heads + head) * heads.head_dim, half, i, rounded);
+  const int64_t in = (row * (n_heads + 2 * n_kv_heads) + head) * heads.head_dim;
+  Pair<float> x = load_pair(qkv + in, half, i);
+  if (in_cache && !is_q && !is_v) {
+    const Pair<T> plain = convert<T>(x);
+    store_pair(static_cast<T*>(kv.k_plain) + entry * heads.head_dim, half, i, plain);
+    x = convert<float>(plain);  // as rotate_rows will read it
+  }
+  const Pair<T> y = convert<T>(is_v ? x : rotate(x, place, frequencies.value[i]));
+  if (is_q) {
+    store_pair(q + (row * n_heads + head) * heads.head_dim, half, i, y);
     return;
   }
-  const int64_t h = (head - heads.n_heads) % heads.n_kv_heads;
-  const int64_t entry = kv.first[h] + kv.rows[h] + kv.appended + row;
-  T* rows = static_cast<T*>(is_v ? kv.v : kv.k);
-  store_pair(rows + entry * heads.head_dim, half, i, rounded);
+  store_pair(static_cast<T*>(is_v ? kv.v : kv.k) + entry * heads.head_dim, half, i, y);
   if (is_v && i == 0) {
-    kv.position[entry] = place;
-    kv.mask[entry] = kAllHeads;
+    kv.position[entry] = in_text;
+    kv.mask[entry] = kSeenByAll;
   }
+}
+
+template <class T>
+__global__ void rotate_rows_kernel(KvRows kv, int head_dim,
+                                   const __grid_constant__ RopeFrequencies frequencies) {
+  const int half = head_dim / 2;
+  const int64_t pair = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t h = blockIdx.y;
+  const int64_t row = pair / half;
+  const int i = static_cast<int>(pair % half);
+  if (row >= kv.visible[h] || row == kv.slot[h]) return;
+  const auto place = static_cast<int32_t>(kv.place_of(h, row));
+  const int64_t at = (kv.first[h] + row) * head_dim;
+  const Pair<float> x = load_pair(static_cast<const T*>(kv.k_plain) + at, half, i);
+  store_pair(static_cast<T*>(kv.k) + at, half, i,
+             convert<T>(rotate(x, place, frequencies.value[i])));
 }
 
 }  // namespace
@@ -98,6 +132,17 @@ void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, St
     });
   });
   check_launch("rope");
+}
+
+void rotate_rows(const KvRows& kv, const Heads& heads, DType type,
+                 const RopeFrequencies& frequencies, Stream stream) {
+  const int64_t pairs = kv.capacity * heads.head_dim / 2;
+  const dim3 grid(blocks_for(pairs, kThreads), grid_size(heads.n_kv_heads));
+  with_type(type, [&]<class T>(const T*) {
+    rotate_rows_kernel<T>
+        <<<grid, kThreads, 0, stream>>>(kv, static_cast<int>(heads.head_dim), frequencies);
+  });
+  check_launch("rotate_rows");
 }
 
 }  // namespace winnow::cuda

@@ -92,6 +92,11 @@ inline unsigned grid_size(int64_t blocks) {
   return static_cast<unsigned>(blocks);
 }
 
+/// Blocks that take `each` of `items` apiece; one at least, as CUDA wants it.
+inline unsigned blocks_for(int64_t items, int64_t each) {
+  return grid_size(items > 0 ? ceil_div(items, each) : 1);
+}
+
 /// The sum over `kLanes` neighbouring lanes (a power of two), in every lane, in a fixed order.
 template <int kLanes = kWarp>
 __device__ inline float lanes_sum(float value) {

@@ -13,6 +13,7 @@
 
 #include "src/arena.h"
 #include "src/base/dtype.h"
+#include "src/kv/rows.h"
 #include "src/sampler.h"
 #include "weights/loader.h"
 #include "weights/model.h"
@@ -44,40 +45,27 @@ struct Activations {
   void* workspace = nullptr;  // workspace_bytes(n): what a device needs inside a step
 };
 
-/// The K/V rows of one layer, ragged over KV heads: row r of KV head h is entry first[h] + r.
-///
-///   head 0: | row 0 | row 1 | ... | row rows[0]-1 |  <- new rows go here ->  |
-///   head 1: | row 0 | ...
-///
-/// During a pass the batch's row i becomes row rows[h] + appended + i. It attends to every row
-/// before it whose mask has the query head's bit, and to itself.
-struct KvRows {
-  void* k = nullptr;               // [entries, head_dim] T, rotated to their positions
-  void* v = nullptr;               // [entries, head_dim] T
-  int32_t* position = nullptr;     // [entries] place in the text
-  uint32_t* mask = nullptr;        // [entries] bit g: query head h * group + g sees the row
-  const int64_t* first = nullptr;  // [n_kv_heads]
-  const int32_t* rows = nullptr;   // [n_kv_heads] rows held before this pass
-  int64_t appended = 0;            // rows that earlier chunks of this pass have added to each head
-  int64_t capacity = 0;            // no head will ever hold more rows: what launches are sized for
-};
-
 /// What decode steps read and leave behind, so that the host decides nothing between them.
 struct StepState {
-  int32_t* token = nullptr;      // [1] the token that the next step reads
-  int32_t* position = nullptr;   // [1] its place in the text
-  int32_t* n_sampled = nullptr;  // [1] tokens drawn so far: the sampler's counter
-  int32_t* rows = nullptr;       // [n_layers * n_kv_heads] K/V rows held
+  int32_t* token = nullptr;            // [1] the token that the next step reads
+  int32_t* position = nullptr;         // [1] its place in the text
+  int32_t* n_sampled = nullptr;        // [1] tokens drawn so far: the sampler's counter
+  int32_t* slot = nullptr;             // [n_layers * n_kv_heads] of all layers' KvRows
+  int32_t* visible = nullptr;          // [n_layers * n_kv_heads]
+  const int32_t* ring_rows = nullptr;  // [n_layers * n_kv_heads]
+  int64_t n_counts = 0;                // n_layers * n_kv_heads
   uint8_t* seen = nullptr;  // [vocab_size] 1 for the tokens of the text, for the repeat penalty
 };
 
 /// Bytes that a run may need at most, region by region: address space is reserved for so much.
 struct MemoryPlan {
   uint64_t weights = 0;
-  uint64_t kv = 0;       // K/V rows, positions, masks
+  uint64_t kv = 0;  // K/V rows, positions, masks
+  uint64_t kv_again =
+      0;  // a second time, where a cache is made anew beside the one that it replaces
   uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
 
-  uint64_t total() const { return weights + kv + scratch; }
+  uint64_t total() const { return weights + kv + kv_again + scratch; }
 };
 
 /// A sequence of steps that is run again and again, and differs from run to run only by what lies
@@ -96,11 +84,13 @@ class Device : public WeightSink {
   /// Bytes of memory that are free for a run now.
   virtual uint64_t available_bytes() const = 0;
 
-  /// Reserves the three regions. Once, before anything else below. Fails with kMemory.
+  /// Reserves the regions. Once, before anything else below. Fails with kMemory.
   virtual void reserve(const MemoryPlan& plan) = 0;
 
   virtual const Arena& arena() const = 0;
-  virtual Region& kv_region() = 0;
+  /// Two regions that take turns: a cache that is made anew grows in the one, while the other still
+  /// holds it as it was. `side` is 0 or 1.
+  virtual Region& kv_region(int side) = 0;
   virtual Region& scratch_region() = 0;
 
   /// The type of activations and K/V rows.
@@ -152,8 +142,45 @@ class Device : public WeightSink {
   virtual void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
                       const StepState& state) = 0;
 
-  /// Closes a pass over `n` rows: *position and every count in `rows` [n_counts] grow by n.
-  virtual void advance(int64_t n, int64_t n_counts, const StepState& state) = 0;
+  /// Closes a pass over one row: *position grows by 1; slot and visible of every head grow by 1, or
+  /// slot goes on to the next row of the head's ring.
+  virtual void advance(const StepState& state) = 0;
+
+  // Winnowing: what happens to a layer's rows between its last step of a prompt and the next layer.
+
+  /// k = rope(k_plain) for rows [0, visible[h]) of every head, each at its place_of(). The row at
+  /// slot, which qkv() is about to write, may hold anything. For rows that are places_in_cache().
+  virtual void rotate_rows(const KvRows& kv) = 0;
+
+  /// score[head][r] = q k_r / sqrt(head_dim) for rows [0, rows[h]) of the head's KV head, -infinity
+  /// where the row's mask hides it.  q [n_heads, head_dim] T; lists.n is n_heads
+  virtual void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
+                                const ScoreLists& lists) = 0;
+
+  /// score[i][r] = a uniform number in [0, 1) that depends on seed, i and position[r] alone, or
+  /// -infinity as above.  lists.n is n_heads
+  virtual void random_scores(uint64_t seed, const KvRows& kv, const Zones& zones,
+                             const ScoreLists& lists) = 0;
+
+  /// to.score[h][r] = mean, max or sum over the group of softmax(score[head])[r], each softmax over
+  /// the rows [0, rows[h]) that the query head sees; -infinity where none of the group sees the
+  /// row. from.n is n_heads, to.n is n_kv_heads
+  virtual void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                              const ScoreLists& to) = 0;
+
+  /// The cut after the k greatest scores of each list's zone, of equal ones the lower row first: k
+  /// exactly, or all rows of the zone that are not -infinity where they are fewer.
+  virtual void top_k(const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// Lists the rows that stay: those outside of the zones, with the masks they have, and those that
+  /// a list takes, seen from now on by the query heads whose lists took them (lists.n == n_heads)
+  /// or with the mask they have (lists.n == n_kv_heads). Writes row, mask and count of `kept`.
+  virtual void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
+                         const KeptRows& kept) = 0;
+
+  /// Row kept.row[h][i] of `from` becomes row i of `to`, for i < kept.count[h]: value, position,
+  /// mask, and key - k_plain where both have it, or else k. `from` and `to` do not overlap.
+  virtual void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) = 0;
 
   /// Makes `steps`, which calls steps of this device and nothing else, ready to be run repeatedly:
   /// a device may call it now, once, and replay what it launched (a CUDA graph), or at every run.

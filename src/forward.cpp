@@ -42,20 +42,23 @@ uint64_t Sequence::scratch_bytes(const ModelConfig& config, const Device& device
 }
 
 Sequence::Sequence(const Network& network, int64_t capacity, int64_t prefill_rows)
+    : Sequence(network, SequenceOptions{capacity, prefill_rows, {}}) {}
+
+Sequence::Sequence(const Network& network, const SequenceOptions& options)
     : network_(network),
       device_(network.device),
       scratch_(device_.scratch_region()),
       mark_(scratch_.mark()),
-      prefill_rows_(prefill_rows > 0 ? prefill_rows : device_.default_prefill_rows()),
-      cache_(network.config, device_, capacity),
+      options_(options),
+      cache_(network.config, device_, options.kv.places_in_cache),
       meter_(network.config),
       seen_(static_cast<size_t>(network.config.vocab_size)) {
+  if (options_.prefill_rows == 0) options_.prefill_rows = device_.default_prefill_rows();
   const ModelConfig& c = network_.config;
   state_.token = scratch_.allocate_array<int32_t>("next token", 1);
   state_.position = scratch_.allocate_array<int32_t>("next position", 1);
   state_.n_sampled = scratch_.allocate_array<int32_t>("tokens drawn", 1);
   state_.seen = scratch_.allocate_array<uint8_t>("tokens seen", c.vocab_size);
-  state_.rows = cache_.device_rows();
   const int32_t zero = 0;
   for (int32_t* counter : {state_.token, state_.position, state_.n_sampled}) {
     device_.upload(counter, &zero, sizeof(zero));
@@ -88,6 +91,7 @@ Activations Sequence::make_activations(int64_t rows) {
 /// One layer for the rows of `batch`: the Llama block, as the formula reads.
 void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv) {
   const LayerWeights& w = network_.weights.layers[static_cast<size_t>(l)];
+  if (kv.places_in_cache() && kv.appended == 0) device_.rotate_rows(kv);
   device_.qkv(w, batch, a, kv);           // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
   device_.attention(batch, a, kv);        // attention = softmax(q k^T / sqrt(d)) v
   device_.attention_output(w, batch, a);  // x += attention Wo^T
@@ -98,53 +102,92 @@ void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, co
 void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
   const auto n = static_cast<int64_t>(tokens.size());
   WINNOW_CHECK(n > 0, "a prompt has at least one token");
-  if (n > cache_.capacity() - cache_.next_position()) {
+  if (n > options_.capacity - cache_.next_position()) {
     fail(ExitCode::kPrompt, "the prompt does not fit: ", n, " tokens after ",
-         cache_.next_position(), ", and room for ", cache_.capacity());
+         cache_.next_position(), ", and room for ", options_.capacity);
   }
   const ScratchScope scope(scratch_);
+  KvPass pass = open_pass(KvPass::kind_for(cache_, network_.config, options_.kv, n), n);
   const Batch prompt = upload_batch(tokens);
-  run_prompt(prompt, hooks);
+  run_prompt(prompt, pass, hooks);
   mark_seen(tokens);
-  device_.advance(n, cache_.n_counts(), state_);
-  close_pass(n);
+  close_pass(pass);
 }
 
 /// Layer by layer over the whole prompt, in chunks of rows: chunk c of a layer needs the K/V rows
-/// of chunks 0..c of that layer, and x of chunk c from the layer before.
+/// of chunks 0..c of that layer, and x of chunk c from the layer before. Once a layer is complete,
+/// its last query says which of its rows are kept.
 ///
 ///            chunk 0   chunk 1   chunk 2
-///   layer 0     1         2         3
-///   layer 1     4         5         6
-void Sequence::run_prompt(const Batch& prompt, const PrefillHooks& hooks) {
+///   layer 0     1         2         3      select, compact
+///   layer 1     4         5         6      select, compact
+void Sequence::run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks& hooks) {
   const ModelConfig& c = network_.config;
-  const int64_t chunk = std::min(prefill_rows_, prompt.n);
+  const int64_t chunk = std::min(options_.prefill_rows, prompt.n);
   const Activations a = make_activations(chunk);
+  const uint64_t query_bytes =
+      static_cast<uint64_t>(c.q_size()) * dtype_size(device_.compute_type());
   uint64_t done = 0;
   const auto total = static_cast<uint64_t>(c.n_layers * prompt.n);
   device_.embed(network_.weights.embedding, prompt);
   for (int64_t l = 0; l < c.n_layers; ++l) {
-    KvRows kv = cache_.layer(l);
+    KvRows kv = pass.open_layer(l);
+    const std::byte* last_query = nullptr;
     for (int64_t first = 0; first < prompt.n; first += chunk) {
       const Batch rows = slice(prompt, first, std::min(chunk, prompt.n - first), c.hidden_size);
       kv.appended = first;
       run_layer(l, rows, a, kv);
+      last_query =
+          static_cast<const std::byte*>(a.q) + static_cast<uint64_t>(rows.n - 1) * query_bytes;
       if (l == c.n_layers - 1 && hooks.final_rows) hooks.final_rows(rows, a);
       done += static_cast<uint64_t>(rows.n);
       if (hooks.progress) hooks.progress(done, total);
     }
+    const LayerRows layer = pass.rows_of(l, kv, last_query);
+    if (hooks.layer_rows) hooks.layer_rows(layer);
+    pass.close_layer(layer);
   }
   const Batch last = slice(prompt, prompt.n - 1, 1, c.hidden_size);
   device_.logits(network_.weights, last, step_activations_, logits_);
 }
 
+/// What heads must have room for after the pass: all rows to come where they are appended, or as
+/// many as come before the next selection.
+KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
+  const KvSettings& kv = options_.kv;
+  const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
+  int64_t growth = options_.capacity - cache_.next_position() - n;
+  if (kind != KvPass::Kind::kInPlace && kv.recompact > 0) {
+    growth = std::min(growth, kv.recompact);
+  } else if (kind != KvPass::Kind::kInPlace && ring) {
+    growth = 0;
+  }
+  return {kind, {network_.config, device_, kv, meter_}, cache_, n, growth};
+}
+
+/// The pass is complete: its rows count from now on, on the host and on the device.
+void Sequence::close_pass(KvPass& pass) {
+  meter_ = pass.finish();
+  compact_ms_ += pass.compact_ms();
+  if (pass.compact_ms() > 0) rows_shared_ = pass.rows_shared();
+  steps_since_selection_ = 0;
+  step_recording_.reset();
+  cache_.store().bind(state_);
+  const auto position = static_cast<int32_t>(cache_.next_position());
+  device_.upload(state_.position, &position, sizeof(position));
+}
+
 void Sequence::decode() {
-  if (cache_.next_position() >= cache_.capacity()) {
+  if (cache_.next_position() >= options_.capacity) {
     fail(ExitCode::kPrompt, "no room for token ", cache_.next_position(), " in the KV cache");
   }
+  if (reselects_now()) return step_and_reselect();
   if (!step_recording_) step_recording_ = device_.record([this] { run_step(); });
   step_recording_->run();
-  close_pass(1);
+  ++steps_since_selection_;
+  cache_.count_pass(1, meter_);
+  meter_.close_pass(1, cache_.next_position());
+  cache_.close_step();
 }
 
 /// The steps of decode(). All that changes from token to token lies in device memory.
@@ -154,13 +197,29 @@ void Sequence::run_step() {
     run_layer(l, step_, step_activations_, cache_.layer(l));
   }
   device_.logits(network_.weights, step_, step_activations_, logits_);
-  device_.advance(1, cache_.n_counts(), state_);
+  device_.advance(state_);
 }
 
-/// The pass is complete: on the host too, its rows count from now on.
-void Sequence::close_pass(int64_t n) {
-  meter_.close_pass(cache_, n);
-  cache_.advance(n);
+/// Whether it is time for a selection, and there is something to drop or no room to go on.
+bool Sequence::reselects_now() const {
+  const KvSettings& kv = options_.kv;
+  if (kv.recompact == 0 || steps_since_selection_ < kv.recompact - 1) return false;
+  return !cache_.has_room(1) || KvPass::most_rows(cache_, network_.config) + 1 > kv.budget;
+}
+
+/// A step like a prefill of one row: in each layer all rows that are stored are candidates, and the
+/// row's own query chooses (the refresh that arXiv 2503.08879 leaves open).
+void Sequence::step_and_reselect() {
+  const ScratchScope scope(scratch_);
+  KvPass pass = open_pass(KvPass::Kind::kWinnow, 1);
+  device_.embed(network_.weights.embedding, step_);
+  for (int64_t l = 0; l < network_.config.n_layers; ++l) {
+    const KvRows kv = pass.open_layer(l);
+    run_layer(l, step_, step_activations_, kv);
+    pass.close_layer(pass.rows_of(l, kv, step_activations_.q));
+  }
+  device_.logits(network_.weights, step_, step_activations_, logits_);
+  close_pass(pass);
 }
 
 /// The prompt's tokens and positions in device memory, and room for its residual stream.

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "src/device.h"
-#include "src/kv_cache.h"
-#include "src/kv_meter.h"
+#include "src/kv/cache.h"
+#include "src/kv/meter.h"
+#include "src/kv/pass.h"
+#include "src/kv/settings.h"
 #include "weights/config.h"
 #include "weights/model.h"
 
@@ -26,27 +28,38 @@ struct Network {
 struct PrefillHooks {
   /// After every chunk of every layer: units of work done, of how many.
   std::function<void(uint64_t done, uint64_t total)> progress;
+  /// After every layer: its rows, of which none was dropped yet.
+  std::function<void(const LayerRows& layer)> layer_rows;
   /// After the last layer, chunk by chunk in the prompt's order: what Device::logits needs.
   std::function<void(const Batch& rows, const Activations& a)> final_rows;
+};
+
+/// What a sequence is made for.
+struct SequenceOptions {
+  int64_t capacity = 0;      // tokens of the text, read and written
+  int64_t prefill_rows = 0;  // rows through a layer at once; 0: the device's own number
+  KvSettings kv = {};        // which rows are kept
 };
 
 /// One text that is read and written: its KV cache, and the memory that its tokens pass through.
 class Sequence {
  public:
-  /// Room for `capacity` tokens; prefill takes `prefill_rows` rows through a layer at once (0: the
-  /// device's own number).
+  Sequence(const Network& network, const SequenceOptions& options);
+
+  /// The same with every row kept.
   Sequence(const Network& network, int64_t capacity, int64_t prefill_rows);
   ~Sequence();
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  /// Bytes of the scratch region that a sequence and a prefill of `n_tokens` need at most.
+  /// Bytes of the scratch region that a sequence and a prefill of `n_tokens` need at most, beside
+  /// KvPass::scratch_bytes.
   static uint64_t scratch_bytes(const ModelConfig& config, const Device& device, int64_t n_tokens,
                                 int64_t prefill_rows);
 
-  /// Reads `tokens` [n >= 1] after what the cache holds and leaves the logits of the last one in
-  /// logits(). If a hook or an allocation throws, the cache is as it was before. Fails with kPrompt
-  /// where the cache has no room.
+  /// Reads `tokens` [n >= 1] after what the cache holds, leaves the logits of the last one in
+  /// logits(), and drops what the settings do not keep. If a hook or an allocation throws, the
+  /// cache is as it was before. Fails with kPrompt where the text would outgrow its capacity.
   void prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks = {});
 
   /// Draws the next token from the first `n_ids` of logits().
@@ -55,8 +68,9 @@ class Sequence {
   /// Makes `token` the one that decode() reads next, as if it had been drawn.
   void set_next_token(int32_t token);
 
-  /// Puts the drawn token through the network: its rows join the cache, its logits replace
-  /// logits().
+  /// Puts the drawn token through the network: its rows join the cache or go over the oldest of a
+  /// ring, its logits replace logits(). Every KvSettings::recompact steps the rows are selected
+  /// anew.
   void decode();
 
   /// Waits for the device; for timing.
@@ -67,29 +81,45 @@ class Sequence {
 
   const KvCache& cache() const { return cache_; }
   const KvMeter& meter() const { return meter_; }
+  const KvSettings& kv_settings() const { return options_.kv; }
+
+  /// Time that scoring, selecting and compacting took so far.
+  double compact_ms() const { return compact_ms_; }
+
+  /// What the last selection saved because lists share rows: see KvPass.
+  int64_t rows_shared() const { return rows_shared_; }
+
+  /// What the next decode step reads, in device memory; for tests.
+  const StepState& step_state() const { return state_; }
 
  private:
   Batch upload_batch(std::span<const int32_t> tokens);
   Activations make_activations(int64_t rows);
   void run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv);
-  void run_prompt(const Batch& prompt, const PrefillHooks& hooks);
+  void run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks& hooks);
   void run_step();
+  void step_and_reselect();
+  bool reselects_now() const;
+  KvPass open_pass(KvPass::Kind kind, int64_t n);
+  void close_pass(KvPass& pass);
   void mark_seen(std::span<const int32_t> tokens);
-  void close_pass(int64_t n);
 
   Network network_;
   Device& device_;
   Region& scratch_;
   Region::Mark mark_;
-  int64_t prefill_rows_;
+  SequenceOptions options_;
   KvCache cache_;
   KvMeter meter_;
+  double compact_ms_ = 0;
+  int64_t rows_shared_ = 0;
+  int64_t steps_since_selection_ = 0;
   StepState state_;
   Batch step_;                                 // the one row of decode
   Activations step_activations_;               // of one row
   float* logits_ = nullptr;                    // [vocab_size]
   std::vector<uint8_t> seen_;                  // [vocab_size] the host's copy of StepState::seen
-  std::unique_ptr<Recording> step_recording_;  // run_step(), made at the first decode()
+  std::unique_ptr<Recording> step_recording_;  // run_step() over the store that the cache has now
 };
 
 }  // namespace winnow

@@ -62,20 +62,29 @@ std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOption
 }
 
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
+  const DType type = device.compute_type();
+  const uint64_t kv =
+      KvStore::region_bytes(files.config, type, shape.kv_room(), shape.kv.places_in_cache);
+  uint64_t scratch =
+      Sequence::scratch_bytes(files.config, device, shape.prompt_tokens, shape.prefill_rows) +
+      shape.extra_scratch;
+  if (shape.kv_plan.layer_rows > 0) {
+    scratch += KvPass::scratch_bytes(files.config, type, shape.kv, shape.kv_plan.layer_rows);
+  }
   return {.weights = files.plan.bytes,
-          .kv = KvCache::region_bytes(files.config, device.compute_type(), shape.capacity),
-          .scratch = Sequence::scratch_bytes(files.config, device, shape.prompt_tokens,
-                                             shape.prefill_rows) +
-                     shape.extra_scratch};
+          .kv = kv,
+          .kv_again = shape.kv_plan.twice ? kv : 0,
+          .scratch = scratch};
 }
 
 void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape) {
   const uint64_t available = device.available_bytes();
   if (plan.total() <= available) return;
   fail(ExitCode::kMemory, "out of memory on ", device.name(), ": ", format_bytes(plan.total()),
-       " needed (weights ", format_bytes(plan.weights), ", KV cache of ", shape.capacity,
-       " tokens ", format_bytes(plan.kv), ", scratch ", format_bytes(plan.scratch), "), ",
-       format_bytes(available), " free; a smaller -c or -n needs less");
+       " needed (weights ", format_bytes(plan.weights), ", KV cache of ", shape.kv_room(),
+       " rows a head ", format_bytes(plan.kv + plan.kv_again), ", scratch ",
+       format_bytes(plan.scratch), "), ", format_bytes(available),
+       " free; a smaller -c, -n or --kv-budget needs less");
 }
 
 Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,

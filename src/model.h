@@ -11,6 +11,7 @@
 #include "src/cli/options.h"
 #include "src/device.h"
 #include "src/forward.h"
+#include "src/kv/plan.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 #include "weights/config.h"
@@ -50,13 +51,17 @@ using Note = std::function<void(const std::string& line)>;
 std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOptions& options,
                                     const Note& note);
 
-/// What a run needs: the weights, a cache of `capacity` tokens, and prefills of up to
+/// What a run needs: the weights, the rows of a cache for `capacity` tokens, and prefills of up to
 /// `prompt_tokens`.
 struct RunShape {
   int64_t capacity = 0;
   int64_t prompt_tokens = 0;
   int64_t prefill_rows = 0;    // 0: the device's own number
   uint64_t extra_scratch = 0;  // bytes that a command takes from the scratch region itself
+  KvSettings kv = {};          // which rows are kept,
+  KvPlan kv_plan = {};         // and what that takes: see plan_kv
+
+  int64_t kv_room() const { return kv_plan.room > 0 ? kv_plan.room : capacity; }
 };
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape);
 

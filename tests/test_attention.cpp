@@ -14,11 +14,12 @@ namespace {
 
 /// A layer's rows with any number held by each head, unused entries poisoned.
 struct Layer {
-  Layer(const ModelConfig& c, std::vector<int32_t> held, int64_t n_new, uint64_t seed)
-      : config(c), rows(std::move(held)) {
+  Layer(const ModelConfig& c, const std::vector<int32_t>& held, int64_t n_new, uint64_t seed)
+      : config(c), slot(held), ring_rows(held.size(), 0) {
     int64_t entries = 3;  // entries before the first head, which belong to nobody
-    for (const int32_t r : rows) {
+    for (const int32_t r : held) {
       first.push_back(entries);
+      visible.push_back(r + 1);
       entries += r + n_new + 2;
     }
     k = poisoned(entries * c.head_dim);
@@ -26,8 +27,8 @@ struct Layer {
     mask.assign(size_t(entries), 0);
     position.assign(size_t(entries), -1);
     TestRandom random(seed);
-    for (size_t h = 0; h < rows.size(); ++h) {
-      for (int64_t r = 0; r < rows[h] + n_new; ++r) {
+    for (size_t h = 0; h < held.size(); ++h) {
+      for (int64_t r = 0; r < held[h] + n_new; ++r) {
         const int64_t entry = first[h] + r;
         mask[size_t(entry)] = 0xffffffffU;
         for (int64_t d = 0; d < c.head_dim; ++d) {
@@ -44,8 +45,27 @@ struct Layer {
             .position = position.data(),
             .mask = mask.data(),
             .first = first.data(),
-            .rows = rows.data(),
+            .slot = slot.data(),
+            .visible = visible.data(),
+            .ring_rows = ring_rows.data(),
             .appended = appended};
+  }
+
+  /// The last `rows` visible rows of head h become a ring, of which row `turn` is the newest: each
+  /// row moves to where its place is then.
+  void make_ring(size_t h, int32_t rows, int32_t turn) {
+    const Layer before = *this;
+    ring_rows[h] = rows;
+    slot[h] = visible[h] - rows + turn;
+    for (int64_t r = 0; r < visible[h]; ++r) {
+      const int64_t from = first[h] + view().place_of(int64_t(h), r);
+      const int64_t to = first[h] + r;
+      mask[size_t(to)] = before.mask[size_t(from)];
+      for (int64_t d = 0; d < config.head_dim; ++d) {
+        k[size_t(to * config.head_dim + d)] = before.k[size_t(from * config.head_dim + d)];
+        v[size_t(to * config.head_dim + d)] = before.v[size_t(from * config.head_dim + d)];
+      }
+    }
   }
 
   ModelConfig config;
@@ -53,7 +73,7 @@ struct Layer {
   std::vector<int32_t> position;
   std::vector<uint32_t> mask;
   std::vector<int64_t> first;
-  std::vector<int32_t> rows;
+  std::vector<int32_t> slot, visible, ring_rows;
 };
 
 ModelConfig shape(int64_t n_heads, int64_t n_kv_heads, int64_t head_dim) {
@@ -73,7 +93,7 @@ std::vector<double> naive(const Layer& layer, const std::vector<float>& q, int64
     for (int64_t head = 0; head < c.n_heads; ++head) {
       const int64_t h = head / c.group();
       const float* query = &q[size_t((i * c.n_heads + head) * c.head_dim)];
-      const int64_t visible = layer.rows[size_t(h)] + appended + i + 1;
+      const int64_t visible = layer.visible[size_t(h)] + appended + i;
       std::vector<std::pair<double, int64_t>> weights;
       double sum = 0;
       double max = -INFINITY;
@@ -143,7 +163,7 @@ TEST_CASE("a query head sees the rows whose mask has its bit, and no others") {
     Layer layer(shape(6, 2, 16), {300, 130}, n, 7);
     TestRandom random(8);
     for (size_t h = 0; h < 2; ++h) {
-      for (int64_t r = 0; r < layer.rows[h]; ++r) {
+      for (int64_t r = 0; r < layer.slot[h]; ++r) {
         layer.mask[size_t(layer.first[h] + r)] =
             static_cast<uint32_t>((random.next() + 1) * 4);  // any of 0..7
       }
@@ -156,7 +176,7 @@ TEST_CASE("a query head sees the rows whose mask has its bit, and no others") {
 TEST_CASE("a query head that sees no row gives zeros, not NaN") {
   for (const int64_t n : {1, 6}) {
     Layer layer(shape(2, 1, 8), {600}, n, 10);
-    for (int64_t r = 0; r < layer.rows[0] + n; ++r) layer.mask[size_t(layer.first[0] + r)] = 1;
+    for (int64_t r = 0; r < layer.slot[0] + n; ++r) layer.mask[size_t(layer.first[0] + r)] = 1;
     const std::vector<float> q = random_floats(n * 16, 11);
     std::vector<float> out = poisoned(n * 16);
     cpu::attention(layer.config, n, q.data(), layer.view(), out.data());
@@ -166,6 +186,28 @@ TEST_CASE("a query head that sees no row gives zeros, not NaN") {
         CHECK(out[size_t(i * 16 + 8 + d)] == 0);
       }
     }
+  }
+}
+
+TEST_CASE("one row over a ring: every turn of it gives what the rows in order give") {
+  const ModelConfig c = shape(6, 3, 16);
+  const std::vector<float> q = random_floats(c.q_size(), 19, 2);
+  for (const int32_t turn : {0, 1, 63, 64, 598, 599}) {
+    CAPTURE(turn);
+    Layer layer(c, {40, 1400, 599}, 1, 20);  // appending, a ring behind other rows, all a ring
+    TestRandom random(21);
+    for (size_t h = 0; h < 3; ++h) {
+      for (int64_t r = 0; r < layer.slot[h]; ++r) {
+        layer.mask[size_t(layer.first[h] + r)] = random.next() < 0 ? 1 : 2;
+      }
+    }
+    const std::vector<double> in_order = naive(layer, q, 1, 0);
+    layer.make_ring(1, 600, turn);
+    layer.make_ring(2, 600, turn);
+    std::vector<float> out = poisoned(c.q_size());
+    cpu::attention(c, 1, q.data(), layer.view(), out.data());
+    CHECK(nmse(out, in_order) < 1e-10);
+    CHECK(nmse(out, naive(layer, q, 1, 0)) < 1e-10);
   }
 }
 

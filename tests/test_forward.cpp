@@ -114,7 +114,7 @@ TEST_CASE("an interrupted prefill leaves the cache as it was") {
     };
     CHECK_THROWS(disturbed.prefill(second, hooks));
     CHECK(disturbed.cache().next_position() == 20);
-    CHECK(disturbed.cache().rows(1, 1) == 20);
+    CHECK(disturbed.cache().head(1, 1).rows == 20);
   }
   disturbed.prefill(second);
   CHECK(same_bits(last_logits(disturbed, model), last_logits(undisturbed, model)));
@@ -124,10 +124,11 @@ TEST_CASE("the cache counts positions, rows and room apart") {
   const TinyModel shape;
   const Model model = load_tiny(shape, 64);
   Sequence sequence(model.network(), 12, 0);
-  CHECK(sequence.cache().capacity() == 12);
+  CHECK(sequence.cache().empty());
   CHECK(sequence.cache().rows_held() == 0);
   sequence.prefill(random_tokens(10, shape.vocab_size, 14));
   CHECK(sequence.cache().next_position() == 10);
+  CHECK(sequence.cache().head(1, 1).room == 12);
   CHECK(sequence.cache().rows_held() == 10 * shape.n_layers * shape.n_kv_heads);
   const uint64_t row = 2 * uint64_t(shape.head_dim) * sizeof(float) + 8;
   CHECK(sequence.cache().bytes_held() == uint64_t(sequence.cache().rows_held()) * row);
@@ -138,7 +139,7 @@ TEST_CASE("the cache counts positions, rows and room apart") {
                [&] { sequence.prefill(random_tokens(2, shape.vocab_size, 15)); });
   sequence.decode();
   expect_error(ExitCode::kPrompt, {"no room"}, [&] { sequence.decode(); });
-  CHECK(sequence.cache().rows(0, 0) == 12);
+  CHECK(sequence.cache().head(0, 0).rows == 12);
 }
 
 TEST_CASE("each kept row carries its position and is seen by all heads") {
@@ -152,7 +153,7 @@ TEST_CASE("each kept row carries its position and is seen by all heads") {
   for (int64_t l = 0; l < shape.n_layers; ++l) {
     const KvRows kv = sequence.cache().layer(l);
     for (int64_t h = 0; h < shape.n_kv_heads; ++h) {
-      REQUIRE(kv.rows[h] == 16);
+      REQUIRE(sequence.cache().head(l, h).rows == 16);
       for (int64_t r = 0; r < 16; ++r) {
         CHECK(kv.position[kv.first[h] + r] == r);
         CHECK(kv.mask[kv.first[h] + r] == 0xffffffffU);

@@ -91,7 +91,9 @@ TEST_CASE("K/V rows beyond 2^31 numbers are written and attended to where they b
   std::vector<float> out[2];
   for (const bool is_far : {false, true}) {
     const int64_t first[] = {0, is_far ? far : 20};
-    const int32_t rows[] = {0, 0};
+    const int32_t slot[] = {0, 0};
+    const int32_t visible[] = {1, 1};
+    const int32_t ring_rows[] = {0, 0};
     const std::vector<int32_t> places = {0, 1, 2, 3, 4, 5};
     std::vector<float> x = random_floats(6 * 8, 2);
     std::vector<float> q = poisoned(6 * 128), workspace = poisoned(6 * (8 + config.qkv_size()));
@@ -106,7 +108,9 @@ TEST_CASE("K/V rows beyond 2^31 numbers are written and attended to where they b
                     .position = position.data(),
                     .mask = mask.data(),
                     .first = first,
-                    .rows = rows};
+                    .slot = slot,
+                    .visible = visible,
+                    .ring_rows = ring_rows};
     device->qkv(w, batch, a, kv);
     device->attention(batch, a, kv);
   }

@@ -38,8 +38,6 @@ struct Problem {
   float scale;
 
   int64_t first_entry(int64_t h) const { return kv.first[h]; }
-  /// Rows of KV head h that batch row i may see, masks aside: what was held, and up to itself.
-  int64_t visible_rows(int64_t h, int64_t i) const { return kv.rows[h] + kv.appended + i + 1; }
   int64_t query_offset(int64_t h, int64_t i, int64_t g) const {
     return (i * config.n_heads + h * config.group() + g) * config.head_dim;
   }
@@ -97,7 +95,7 @@ class QueryBlock {
   /// Attention of batch rows [first_row, last_row) through KV head h.
   void run(int64_t h, int64_t first_row, int64_t last_row) {
     start(h, first_row, last_row);
-    const int64_t n_rows = p_.visible_rows(h, last_row - 1);
+    const int64_t n_rows = p_.kv.visible_to(h, last_row - 1);
     for (int64_t row = 0; row < n_rows; row += kBlockRows) {
       add_block(row, std::min(kBlockRows, n_rows - row));
     }
@@ -165,7 +163,7 @@ class QueryBlock {
 
   /// Scores of rows that come after query r's own, or whose mask hides them, become -infinity.
   void hide_unseen(int64_t r, int64_t row, int64_t n, int64_t entry, float* scores) const {
-    const int64_t visible = p_.visible_rows(head_, batch_row(r)) - row;
+    const int64_t visible = p_.kv.visible_to(head_, batch_row(r)) - row;
     const uint32_t* mask = p_.kv.mask + entry;
     const int64_t bit = group_head(r);
     for (int64_t c = 0; c < n; ++c) {
@@ -204,7 +202,7 @@ class QueryBlock {
 void many_queries(const Problem& p) {
   const int64_t block = QueryBlock::rows_per_block(p.config.group());
   const int64_t n_blocks = (p.n + block - 1) / block;
-  const int64_t work = p.n * p.visible_rows(0, p.n - 1) * p.config.q_size();
+  const int64_t work = p.n * p.kv.visible_to(0, p.n - 1) * p.config.q_size();
 #pragma omp parallel if (work >= kParallelWork)
   {
     QueryBlock queries(p);
@@ -268,7 +266,7 @@ void merge(const Partial* spans, int64_t n_spans, int64_t head_dim, float* out) 
 void one_query(const Problem& p, int64_t i) {
   const ModelConfig& c = p.config;
   int64_t most_rows = 0;
-  for (int64_t h = 0; h < c.n_kv_heads; ++h) most_rows = std::max(most_rows, p.visible_rows(h, i));
+  for (int64_t h = 0; h < c.n_kv_heads; ++h) most_rows = std::max(most_rows, p.kv.visible_to(h, i));
   const int64_t n_spans = (most_rows + kSpanRows - 1) / kSpanRows;
   std::vector<float> out(static_cast<size_t>(c.n_heads * n_spans * c.head_dim));
   std::vector<Partial> partials(static_cast<size_t>(c.n_heads * n_spans));
@@ -277,7 +275,7 @@ void one_query(const Problem& p, int64_t i) {
     const int64_t h = task / n_spans;
     const int64_t span = task % n_spans;
     const int64_t row = span * kSpanRows;
-    const int64_t n = std::min(kSpanRows, p.visible_rows(h, i) - row);
+    const int64_t n = std::min(kSpanRows, p.kv.visible_to(h, i) - row);
     for (int64_t g = 0; g < c.group(); ++g) {
       const int64_t index = (h * c.group() + g) * n_spans + span;
       Partial& partial = partials[static_cast<size_t>(index)];

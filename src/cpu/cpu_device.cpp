@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -12,12 +13,11 @@
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
 #include "src/cpu/threads.h"
+#include "src/cpu/winnow.h"
 #include "src/host_memory.h"
 
 namespace winnow {
 namespace {
-
-constexpr uint32_t kAllHeads = 0xffffffffU;  // a new row is seen by its whole group
 
 /// Nothing to prepare on a CPU: every run calls the steps.
 class CalledRecording final : public Recording {
@@ -41,7 +41,7 @@ class CpuDevice final : public Device {
   }
   uint64_t available_bytes() const override { return available_host_memory(); }
   const Arena& arena() const override { return arena_; }
-  Region& kv_region() override { return *kv_; }
+  Region& kv_region(int side) override { return *kv_[static_cast<size_t>(side)]; }
   Region& scratch_region() override { return *scratch_; }
   DType compute_type() const override { return DType::kF32; }
 
@@ -51,7 +51,8 @@ class CpuDevice final : public Device {
 
   void reserve(const MemoryPlan& plan) override {
     weights_ = &arena_.add_region("weights", plan.weights);
-    kv_ = &arena_.add_region("kv", plan.kv);
+    kv_[0] = &arena_.add_region("kv", plan.kv);
+    kv_[1] = &arena_.add_region("kv again", plan.kv_again);
     scratch_ = &arena_.add_region("scratch", plan.scratch);
   }
 
@@ -127,10 +128,48 @@ class CpuDevice final : public Device {
     *state.n_sampled += 1;
   }
 
-  void advance(int64_t n, int64_t n_counts, const StepState& state) override {
-    const auto n_rows = static_cast<int32_t>(n);
-    *state.position += n_rows;
-    for (int64_t i = 0; i < n_counts; ++i) state.rows[i] += n_rows;
+  void advance(const StepState& state) override {
+    *state.position += 1;
+    for (int64_t i = 0; i < state.n_counts; ++i) {
+      state.slot[i] += 1;
+      if (state.ring_rows[i] == 0) {
+        state.visible[i] += 1;
+      } else if (state.slot[i] == state.visible[i]) {  // past the ring's last row
+        state.slot[i] -= state.ring_rows[i];
+      }
+    }
+  }
+
+  void rotate_rows(const KvRows& kv) override {
+    cpu::rotate_rows(config_, kv);
+  }
+
+  void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
+                        const ScoreLists& lists) override {
+    cpu::attention_scores(config_, static_cast<const float*>(q), kv, zones, lists);
+  }
+
+  void random_scores(uint64_t seed, const KvRows& kv, const Zones& zones,
+                     const ScoreLists& lists) override {
+    cpu::random_scores(config_, seed, kv, zones, lists);
+  }
+
+  void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                      const ScoreLists& to) override {
+    cpu::combine_scores(config_, from, how, zones, to);
+  }
+
+  void top_k(const Zones& zones, const ScoreLists& lists) override {
+    cpu::top_k(config_, zones, lists);
+  }
+
+  void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
+                 const KeptRows& kept) override {
+    cpu::list_kept(config_, kv, zones, lists, kept);
+  }
+
+  void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) override {
+    cpu::gather_rows(config_, from, kept, to);
   }
 
   std::unique_ptr<Recording> record(std::function<void()> steps) override {
@@ -159,30 +198,39 @@ class CpuDevice final : public Device {
     cpu::rmsnorm(batch.x, weight, config_.rms_norm_eps, batch.n, config_.hidden_size, normed);
   }
 
-  /// Rotates q and k of batch row i and puts k and v into the row's place in every head.
-  /// qkv [qkv_size]; q [n, n_heads, head_dim]
+  /// Rotates q and k of batch row i to its place in the text, or in each KV head's cache, and makes
+  /// k and v the head's row.  qkv [qkv_size]; q [n, n_heads, head_dim]
   void rotate_and_store(const Batch& batch, int64_t i, const float* qkv, float* q,
                         const KvRows& kv) const {
     const int64_t head_dim = config_.head_dim;
+    const int64_t queries = config_.group() * head_dim;  // width of a group's queries
     float cos_sin[kMaxHeadDim];
-    cpu::rope_angles(batch.position[i], config_.rope_theta, head_dim, cos_sin);
-    cpu::rope(qkv, cos_sin, config_.n_heads, head_dim, q + i * config_.q_size());
-    const float* k = qkv + config_.q_size();
-    const float* v = k + config_.kv_size();
+    int64_t angles_of = -1;  // the place that cos_sin is for
     for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
-      const int64_t entry = kv.first[h] + kv.rows[h] + kv.appended + i;
-      cpu::rope(k + h * head_dim, cos_sin, 1, head_dim,
-                static_cast<float*>(kv.k) + entry * head_dim);
-      std::copy_n(v + h * head_dim, head_dim, static_cast<float*>(kv.v) + entry * head_dim);
+      const int64_t place = kv.places_in_cache() ? kv.visible_to(h, i) - 1 : batch.position[i];
+      if (place != angles_of) {
+        cpu::rope_angles(static_cast<int32_t>(place), config_.rope_theta, head_dim, cos_sin);
+        angles_of = place;
+      }
+      cpu::rope(qkv + h * queries, cos_sin, config_.group(), head_dim,
+                q + i * config_.q_size() + h * queries);
+      const float* k = qkv + config_.q_size() + h * head_dim;
+      const float* v = k + config_.kv_size();
+      const int64_t entry = kv.first[h] + kv.row_of(h, i);
+      cpu::rope(k, cos_sin, 1, head_dim, floats(kv.k) + entry * head_dim);
+      if (kv.places_in_cache()) {
+        std::copy_n(k, head_dim, floats(kv.k_plain) + entry * head_dim);
+      }
+      std::copy_n(v, head_dim, floats(kv.v) + entry * head_dim);
       kv.position[entry] = batch.position[i];
-      kv.mask[entry] = kAllHeads;
+      kv.mask[entry] = kSeenByAll;
     }
   }
 
   ModelConfig config_;
   Arena arena_;
   Region* weights_ = nullptr;
-  Region* kv_ = nullptr;
+  std::array<Region*, 2> kv_{};
   Region* scratch_ = nullptr;
 };
 

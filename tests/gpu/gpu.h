@@ -30,8 +30,7 @@ namespace winnow::test {
 inline Model load_on_gpu(const std::filesystem::path& dir, int64_t capacity,
                          const CudaOptions& options = {}) {
   const ModelFiles files = open_network(dir);
-  const RunShape shape{
-      .capacity = 4 * capacity, .prompt_tokens = 4 * capacity, .extra_scratch = uint64_t{64} << 20};
+  const RunShape shape = roomy_shape(capacity);
   return load_model(files, make_cuda_device(files.config, files.plan.type, options), shape, {});
 }
 

@@ -23,22 +23,26 @@ struct Case {
   DType type;
   int64_t n;
   int64_t appended = 0;
-  int64_t capacity = 0;        // of the launch
-  std::vector<int64_t> first;  // [n_kv_heads], with entries between heads that belong to nobody
-  std::vector<int32_t> held;   // [n_kv_heads]
-  std::vector<uint32_t> mask;  // [entries]
+  int64_t capacity = 0;            // of the launch
+  std::vector<int64_t> first;      // [n_kv_heads], with entries between heads that belong to nobody
+  std::vector<int32_t> slot;       // [n_kv_heads]
+  std::vector<int32_t> visible;    // [n_kv_heads]
+  std::vector<int32_t> ring_rows;  // [n_kv_heads]
+  std::vector<uint32_t> mask;      // [entries]
   Stored q, k, v;
 
-  int64_t entries() const { return int64_t(mask.size()); }
+  int64_t visible_to(size_t h, int64_t i) const { return visible[h] + appended + i; }
 };
 
-Case make_case(const cuda::Heads& heads, DType type, int64_t n, std::vector<int32_t> held,
+Case make_case(const cuda::Heads& heads, DType type, int64_t n, const std::vector<int32_t>& held,
                int64_t appended, uint64_t seed, float k_scale = 2) {
   std::vector<int64_t> first;
+  std::vector<int32_t> visible;
   int64_t entries = 3;
   int64_t capacity = 0;
   for (const int32_t rows : held) {
     first.push_back(entries);
+    visible.push_back(rows + 1);
     entries += rows + appended + n + 2;
     capacity = std::max(capacity, rows + appended + n);
   }
@@ -48,7 +52,9 @@ Case make_case(const cuda::Heads& heads, DType type, int64_t n, std::vector<int3
           .appended = appended,
           .capacity = capacity,
           .first = std::move(first),
-          .held = std::move(held),
+          .slot = held,
+          .visible = std::move(visible),
+          .ring_rows = std::vector<int32_t>(held.size(), 0),
           .mask = std::vector<uint32_t>(size_t(entries), 0xffffffffU),
           .q = Stored(type, random_floats(n * heads.q_size(), seed, 2)),
           .k = Stored(type, random_floats(entries * heads.head_dim, seed + 1, k_scale)),
@@ -69,7 +75,7 @@ std::string poison_gaps(const Case& c, const Stored& rows) {
   const size_t row = size_t(c.heads.head_dim) * dtype_size(c.type);
   for (size_t h = 0; h < c.first.size(); ++h) {
     const size_t at = size_t(c.first[h]) * row;
-    const size_t n = size_t(c.held[h] + c.appended + c.n) * row;
+    const size_t n = size_t(c.visible_to(h, c.n - 1)) * row;
     std::memcpy(&bytes[at], &rows.bytes[at], n);
   }
   return bytes;
@@ -82,7 +88,7 @@ void naive_query(const Case& c, int64_t i, int64_t head, double* out) {
   const float* q = &c.q.values[size_t((i * c.heads.n_heads + head) * d)];
   std::vector<std::pair<double, int64_t>> weights;
   double max = -INFINITY;
-  for (int64_t r = 0; r < c.held[h] + c.appended + i + 1; ++r) {
+  for (int64_t r = 0; r < c.visible_to(h, i); ++r) {
     const int64_t entry = c.first[h] + r;
     if (((c.mask[size_t(entry)] >> (head % c.heads.group())) & 1U) == 0) continue;
     const float* k = &c.k.values[size_t(entry * d)];
@@ -114,7 +120,8 @@ enum class Kernel { kPrefill, kDecode };
 
 std::vector<float> run(const Case& c, Kernel kernel) {
   const DeviceBuffer q(c.q.bytes), k(poison_gaps(c, c.k)), v(poison_gaps(c, c.v));
-  const DeviceBuffer mask(raw_bytes(c.mask)), first(raw_bytes(c.first)), held(raw_bytes(c.held));
+  const DeviceBuffer mask(raw_bytes(c.mask)), first(raw_bytes(c.first)), slot(raw_bytes(c.slot));
+  const DeviceBuffer visible(raw_bytes(c.visible)), ring_rows(raw_bytes(c.ring_rows));
   const DeviceBuffer out(c.q.bytes.size());
   const DeviceBuffer workspace(cuda::attention_decode_workspace_bytes(c.heads, c.n));
   const cuda::AttentionArgs args{.type = c.type,
@@ -127,8 +134,11 @@ std::vector<float> run(const Case& c, Kernel kernel) {
                                         .v = v.data(),
                                         .position = nullptr,
                                         .mask = mask.as<uint32_t>(),
+                                        .k_plain = nullptr,
                                         .first = first.as<int64_t>(),
-                                        .rows = held.as<int32_t>(),
+                                        .slot = slot.as<int32_t>(),
+                                        .visible = visible.as<int32_t>(),
+                                        .ring_rows = ring_rows.as<int32_t>(),
                                         .appended = c.appended,
                                         .capacity = c.capacity}};
   kernel == Kernel::kPrefill ? cuda::attention_prefill(args, nullptr)
@@ -187,6 +197,24 @@ TEST_CASE("GPU: attention over held rows, ragged over heads, and after rows of t
       }
     }
     check(make_case({6, 3, 64}, type, 3, {0, 700, 5000}, 0, 4));
+  }
+}
+
+TEST_CASE("GPU: over a ring, what is visible does not end at the row that was written last") {
+  NEEDS_GPU();
+  for (const DType type : kTypes) {
+    for (const cuda::Heads& heads : kLayouts) {
+      Case c = make_case(heads, type, 1, ragged(heads.n_kv_heads), 0, 13);
+      TestRandom random(14);
+      for (uint32_t& mask : c.mask) mask = random.next() < 0 ? 1 : 0xfffffffeU;
+      for (size_t h = 0; h < c.slot.size(); ++h) {
+        if (c.slot[h] == 0) continue;  // no row yet: appending
+        c.visible[h] = c.slot[h];
+        c.ring_rows[h] = (c.slot[h] + 1) / 2;
+        c.slot[h] -= c.ring_rows[h] - int32_t(h) % c.ring_rows[h];
+      }
+      check(c);
+    }
   }
 }
 

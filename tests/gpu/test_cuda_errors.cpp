@@ -72,7 +72,7 @@ TEST_CASE("child: a kernel writes where no memory is" * doctest::skip()) {
   cuda::CudaDevice device(small_config(), DType::kF32, {});
   device.reserve({.weights = 8 << 20, .kv = 8 << 20, .scratch = 8 << 20});
   auto* at = static_cast<float*>(device.scratch_region().allocate("x", 4096));
-  device.kv_region().allocate("kv", 4096);
+  device.kv_region(0).allocate("kv", 4096);
   float* beyond = at + (uint64_t{1} << 32);
   device.fill_random(beyond, DType::kF32, 1000, 1, 1);
   float value = 0;

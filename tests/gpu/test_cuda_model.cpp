@@ -338,6 +338,7 @@ TEST_CASE("GPU: the memory of a sequence is given back") {
   REQUIRE(cudaMemGetInfo(&before, &total) == cudaSuccess);
   {
     Sequence sequence(model.network(), 100'000, 0);
+    sequence.prefill(std::vector<int32_t>{1});
     REQUIRE(cudaMemGetInfo(&during, &total) == cudaSuccess);
   }
   REQUIRE(cudaMemGetInfo(&after, &total) == cudaSuccess);

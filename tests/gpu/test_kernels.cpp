@@ -2,11 +2,11 @@
 // of anything, with every output poisoned.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "cuda/kernels.h"
-#include "src/cpu/ops.h"
 #include "tests/gpu/buffers.h"
 #include "tests/gpu/gpu.h"
 
@@ -106,20 +106,38 @@ TEST_CASE("GPU: swiglu equals the formula, also where e^-z is beyond all bounds"
   }
 }
 
-TEST_CASE("GPU: advance adds to the position and to every count, and to nothing else") {
+TEST_CASE("GPU: advance appends a row to every head, or goes round its ring, and no further") {
   NEEDS_GPU();
   for (const int64_t n_counts : {1, 31, 256, 257, 1000}) {
-    std::vector<int32_t> counts(size_t(n_counts), 5);
-    counts.front() = 9;
-    const DeviceBuffer rows(raw_bytes(counts));
+    CAPTURE(n_counts);
+    std::vector<int32_t> slots, visibles, rings;
+    for (int64_t i = 0; i <= n_counts; ++i) {  // the last one is behind the end
+      const auto ring = int32_t(i % 5);        // of one row up to four; 0: none
+      rings.push_back(ring);
+      visibles.push_back(9 + int32_t(i % 3));
+      slots.push_back(visibles.back() - (ring == 0 ? 1 : 1 + int32_t(i) % ring));
+    }
+    const DeviceBuffer slot(raw_bytes(slots)), visible(raw_bytes(visibles));
+    const DeviceBuffer ring_rows(raw_bytes(rings));
     const DeviceBuffer position(raw_bytes(std::vector<int32_t>{70}));
     StepState state;
-    state.rows = rows.as<int32_t>();
     state.position = position.as<int32_t>();
-    cuda::advance(3, n_counts, state, nullptr);
-    for (int32_t& count : counts) count += 3;
-    CHECK(rows.values<int32_t>() == counts);
-    CHECK(position.values<int32_t>() == std::vector<int32_t>{73});
+    state.slot = slot.as<int32_t>();
+    state.visible = visible.as<int32_t>();
+    state.ring_rows = ring_rows.as<int32_t>();
+    state.n_counts = n_counts;
+    for (int32_t step = 1; step <= 9; ++step) {
+      cuda::advance(state, nullptr);
+      for (size_t i = 0; i < size_t(n_counts); ++i) {
+        if (rings[i] == 0) visibles[i] += 1;
+        slots[i] += 1;
+        if (rings[i] > 0 && slots[i] == visibles[i]) slots[i] = visibles[i] - rings[i];
+      }
+      CHECK(slot.values<int32_t>() == slots);
+      CHECK(visible.values<int32_t>() == visibles);
+      CHECK(ring_rows.values<int32_t>() == rings);
+      CHECK(position.values<int32_t>() == std::vector<int32_t>{70 + step});
+    }
   }
 }
 
@@ -174,128 +192,6 @@ TEST_CASE("GPU: gemv equals exact sums, for every type, 1 to 4 rows and odd size
         }
       }
       check_gemv(type, y_type, {2, 9, 256, false}, 1);  // x not on a multiple of 16 bytes
-    }
-  }
-}
-
-namespace {
-
-/// rope_and_store over heads with different numbers of rows, against cpu::rope.
-struct RopeCase {
-  cuda::Heads heads;
-  int64_t n;
-  int64_t appended;
-  int32_t first_position;
-
-  std::vector<int64_t> first;   // [n_kv_heads], with entries between heads that belong to nobody
-  std::vector<int32_t> held;    // [n_kv_heads]
-  std::vector<int32_t> places;  // [n]
-  int64_t entries = 2;
-
-  RopeCase(const cuda::Heads& h, int64_t rows, int64_t appended_before, int32_t position)
-      : heads(h), n(rows), appended(appended_before), first_position(position) {
-    for (int64_t head = 0; head < heads.n_kv_heads; ++head) {
-      held.push_back(int32_t(head * 3));
-      first.push_back(entries);
-      entries += held.back() + appended + n + 1;
-    }
-    for (int64_t i = 0; i < n; ++i) places.push_back(first_position + int32_t(2 * i));
-  }
-
-  int64_t entry(int64_t h, int64_t i) const {
-    return first[size_t(h)] + held[size_t(h)] + appended + i;
-  }
-};
-
-/// Everything that the step leaves, NaN where it must write nothing.
-struct RopeResult {
-  std::vector<float> q, k, v;
-  std::vector<int32_t> position, mask;
-};
-
-RopeResult rope_on_cpu(const RopeCase& c, const std::vector<float>& qkv) {
-  const int64_t d = c.heads.head_dim;
-  RopeResult r{.q = poisoned(c.n * c.heads.q_size()),
-               .k = poisoned(c.entries * d),
-               .v = poisoned(c.entries * d),
-               .position = std::vector<int32_t>(size_t(c.entries), -1),
-               .mask = std::vector<int32_t>(size_t(c.entries), -1)};
-  std::vector<float> angles(static_cast<size_t>(d));
-  for (int64_t i = 0; i < c.n; ++i) {
-    cpu::rope_angles(c.places[size_t(i)], 10000, d, angles.data());
-    const float* row = &qkv[size_t(i * c.heads.qkv_size())];
-    cpu::rope(row, angles.data(), c.heads.n_heads, d, &r.q[size_t(i * c.heads.q_size())]);
-    for (int64_t h = 0; h < c.heads.n_kv_heads; ++h) {
-      const float* k = row + c.heads.q_size() + h * d;
-      cpu::rope(k, angles.data(), 1, d, &r.k[size_t(c.entry(h, i) * d)]);
-      std::copy_n(k + c.heads.kv_size(), d, &r.v[size_t(c.entry(h, i) * d)]);
-      r.position[size_t(c.entry(h, i))] = c.places[size_t(i)];
-    }
-  }
-  return r;
-}
-
-/// Both must be NaN at the same places; returns the NMSE of the rest.
-double nmse_of_written(const std::vector<float>& actual, const std::vector<float>& expected) {
-  std::vector<float> a, e;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (std::isnan(expected[i]) != std::isnan(actual[i])) return NAN;
-    if (std::isnan(expected[i])) continue;
-    a.push_back(actual[i]);
-    e.push_back(expected[i]);
-  }
-  return nmse(a, e);
-}
-
-void check_rope(DType type, DType qkv_type, const RopeCase& c) {
-  const Stored qkv(qkv_type, random_floats(c.n * c.heads.qkv_size(), 8, 2));
-  const size_t element = dtype_size(type);
-  const DeviceBuffer in(qkv.bytes), first(raw_bytes(c.first)), held(raw_bytes(c.held));
-  const DeviceBuffer places(raw_bytes(c.places));
-  const DeviceBuffer q(size_t(c.n * c.heads.q_size()) * element);
-  const DeviceBuffer k(size_t(c.entries * c.heads.head_dim) * element);
-  const DeviceBuffer v(size_t(c.entries * c.heads.head_dim) * element);
-  const DeviceBuffer position(size_t(c.entries) * 4), mask(size_t(c.entries) * 4);
-  const KvRows kv{.k = k.data(),
-                  .v = v.data(),
-                  .position = position.as<int32_t>(),
-                  .mask = mask.as<uint32_t>(),
-                  .first = first.as<int64_t>(),
-                  .rows = held.as<int32_t>(),
-                  .appended = c.appended};
-  const Batch batch{.n = c.n, .token = nullptr, .position = places.as<int32_t>(), .x = nullptr};
-  cuda::rope_and_store({.type = type,
-                        .qkv_type = qkv_type,
-                        .qkv = in.data(),
-                        .q = q.data(),
-                        .batch = batch,
-                        .heads = c.heads,
-                        .kv = kv},
-                       cuda::rope_frequencies(10000, c.heads.head_dim), nullptr);
-  const RopeResult expected = rope_on_cpu(c, qkv.values);
-  CHECK(nmse_of_written(q.floats(type), expected.q) < tolerance(type));
-  CHECK(nmse_of_written(k.floats(type), expected.k) < tolerance(type));
-  CHECK(nmse_of_written(v.floats(type), expected.v) < tolerance(type));
-  CHECK(position.values<int32_t>() == expected.position);
-  CHECK(mask.values<int32_t>() == expected.mask);
-}
-
-}  // namespace
-
-TEST_CASE("GPU: rope turns q and k and puts k and v into their rows, and writes nowhere else") {
-  NEEDS_GPU();
-  const cuda::Heads layouts[] = {{1, 1, 2}, {4, 4, 6}, {6, 2, 64}, {8, 1, 20}, {3, 3, 256}};
-  for (const DType type : kTypes) {
-    for (const DType qkv_type : kWideTypes) {
-      if (!wide_enough(qkv_type, type)) continue;
-      for (const cuda::Heads& heads : layouts) {
-        CAPTURE(std::string(dtype_name(type)));
-        CAPTURE(std::string(dtype_name(qkv_type)));
-        CAPTURE(heads.head_dim);
-        check_rope(type, qkv_type, RopeCase(heads, 1, 0, 0));
-        check_rope(type, qkv_type, RopeCase(heads, 17, 5, 3));
-        check_rope(type, qkv_type, RopeCase(heads, 3, 0, 1'000'000));
-      }
     }
   }
 }

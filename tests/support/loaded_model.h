@@ -13,11 +13,23 @@
 
 namespace winnow::test {
 
+/// Room for several sequences at a time, whatever they keep.
+inline RunShape roomy_shape(int64_t capacity) {
+  const int64_t rows = 4 * capacity;
+  RunShape shape{.capacity = rows,
+                 .prompt_tokens = rows,
+                 .prefill_rows = 0,
+                 .extra_scratch = uint64_t{64} << 20,
+                 .kv = {},
+                 .kv_plan = {.room = rows, .twice = true, .layer_rows = rows}};
+  shape.kv.fill = true;
+  shape.kv.places_in_cache = true;
+  return shape;
+}
+
 inline Model load_on_cpu(const std::filesystem::path& dir, int64_t capacity) {
   const ModelFiles files = open_network(dir);
-  // Room for several sequences at a time.
-  const RunShape shape{
-      .capacity = 4 * capacity, .prompt_tokens = 4 * capacity, .extra_scratch = uint64_t{64} << 20};
+  const RunShape shape = roomy_shape(capacity);
   return load_model(files, make_cpu_device(files.config, 2), shape, {});
 }
 

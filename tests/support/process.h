@@ -56,6 +56,7 @@ struct ProcessSpec {
   std::map<int, rlim_t> limits = {};                                   // RLIMIT_...
   unsigned short columns = 80;                                         // of the terminal
   std::filesystem::path directory = {};                                // empty: this one
+  std::string program = {};                                            // empty: winnow
 };
 
 /// How a process ended.
@@ -99,6 +100,7 @@ class Fd {
 class Process {
  public:
   explicit Process(ProcessSpec spec) : spec_(std::move(spec)) {
+    if (!spec_.program.empty()) binary_ = spec_.program;
     signal(SIGPIPE, SIG_IGN);  // a process need not read its input
     start();
   }

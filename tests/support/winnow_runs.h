@@ -88,6 +88,42 @@ inline OrderedJson json_result(const Words& arguments) {
   return json_of(succeed(joined(arguments, {"--json", "-q"})).out);
 }
 
+/// The same, and what --kv-dump wrote.
+struct KeptRun {
+  OrderedJson json;
+  OrderedJson kept;
+
+  /// Rows of each KV head of each layer, in their order.
+  std::vector<int64_t> rows() const {
+    std::vector<int64_t> counts;
+    for (const OrderedJson& layer : kept["layers"]) {
+      for (const OrderedJson& head : layer["heads"]) {
+        counts.push_back(static_cast<int64_t>(head["positions"].size()));
+      }
+    }
+    return counts;
+  }
+};
+inline KeptRun kept_run(const Words& arguments) {
+  const TempDir dir;
+  const std::string file = (dir / "kept.json").string();
+  OrderedJson json = json_result(joined(arguments, {"--kv-dump", file}));
+  return {std::move(json), json_of(read_file(file))};
+}
+
+/// English of `n` sentences, each about 20 tokens of the bundled model and unlike the others.
+inline std::string story(int64_t n) {
+  const Words who = {"captain", "old man", "doctor", "girl", "king", "soldier", "priest"};
+  const Words where = {"house", "river", "ship", "forest", "garden"};
+  std::string text;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto at = static_cast<size_t>(i);
+    text += "On day " + std::to_string(i + 1) + " the " + who[at % who.size()] + " went to the " +
+            where[at % where.size()] + " and said that the night would be dark. ";
+  }
+  return text;
+}
+
 /// Nothing on stdout, and on stderr one line "winnow: ..." that holds each of `parts`. Warnings may
 /// come before it, and where the run had begun, the plan and the seed that it told.
 inline void check_failure(const Finished& run, int code,

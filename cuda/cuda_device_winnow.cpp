@@ -1,0 +1,39 @@
+// CudaDevice's steps of winnowing: one kernel's launcher each.
+#include "cuda/cuda_device.h"
+#include "cuda/top_k.h"
+
+namespace winnow::cuda {
+
+void CudaDevice::rotate_rows(const KvRows& kv) {
+  cuda::rotate_rows(kv, heads_, type_, frequencies_, stream_.get());
+}
+
+void CudaDevice::attention_scores(const void* q, const KvRows& kv, const Zones& zones,
+                                  const ScoreLists& lists) {
+  cuda::attention_scores(q, kv, heads_, type_, zones, lists, stream_.get());
+}
+
+void CudaDevice::random_scores(uint64_t seed, const KvRows& kv, const Zones& zones,
+                               const ScoreLists& lists) {
+  cuda::random_scores(seed, kv, heads_, zones, lists, stream_.get());
+}
+
+void CudaDevice::combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                                const ScoreLists& to) {
+  cuda::combine_scores(from, how, zones, to, winnow_workspace_, stream_.get());
+}
+
+void CudaDevice::top_k(const Zones& zones, const ScoreLists& lists) {
+  cuda::top_k(zones, lists, heads_.n_kv_heads, stream_.get());
+}
+
+void CudaDevice::list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
+                           const KeptRows& kept) {
+  cuda::list_kept(kv, heads_, zones, lists, kept, winnow_workspace_, stream_.get());
+}
+
+void CudaDevice::gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) {
+  cuda::gather_rows(from, kept, to, heads_, type_, stream_.get());
+}
+
+}  // namespace winnow::cuda

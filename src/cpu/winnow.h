@@ -1,0 +1,45 @@
+// What happens to a layer's rows when some of them are dropped, one function each; see Device,
+// whose steps these are. K/V rows and queries are fp32.
+#pragma once
+
+#include <cstdint>
+
+#include "src/kv/rows.h"
+#include "weights/config.h"
+
+namespace winnow::cpu {
+
+/// k = rope(k_plain), every row at its place in the cache. The row at slot is left out: it is not
+/// there yet, or leaves.
+void rotate_rows(const ModelConfig& config, const KvRows& kv);
+
+/// score = q k / sqrt(head_dim), -infinity where the mask hides the row.
+/// q [n_heads, head_dim] fp32; lists.n is n_heads
+void attention_scores(const ModelConfig& config, const float* q, const KvRows& kv,
+                      const Zones& zones, const ScoreLists& lists);
+
+/// score = random_score(seed, query head, position), -infinity where the mask hides the row.
+/// lists.n is n_heads
+void random_scores(const ModelConfig& config, uint64_t seed, const KvRows& kv, const Zones& zones,
+                   const ScoreLists& lists);
+
+/// The group's softmaxes become one score a row. Where a query head's scores hold a NaN or
+/// +infinity, all rows that it sees become NaN.  from.n is n_heads, to.n is n_kv_heads
+void combine_scores(const ModelConfig& config, const ScoreLists& from, GroupScore how,
+                    const Zones& zones, const ScoreLists& to);
+
+/// The cut after the k greatest scores of each list's zone.
+///   score, last_tie   of the last row that is taken; -0 becomes +0
+///   +infinity, -1     none is taken: k is 0, or every score is -infinity
+///   NaN, -1           a score of the zone is NaN, whatever k is
+void top_k(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
+
+/// The rows that stay, in ascending order, and their masks.
+void list_kept(const ModelConfig& config, const KvRows& kv, const Zones& zones,
+               const ScoreLists& lists, const KeptRows& kept);
+
+/// The rows that stay, out of `from`, side by side into `to`.
+void gather_rows(const ModelConfig& config, const KvRows& from, const KeptRows& kept,
+                 const KvRows& to);
+
+}  // namespace winnow::cpu

@@ -1,0 +1,103 @@
+#include "src/kv/cache.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "src/base/error.h"
+
+namespace winnow {
+
+KvCache::KvCache(const ModelConfig& config, Device& device, bool places_in_cache)
+    : config_(config), device_(device), places_in_cache_(places_in_cache) {}
+
+void KvCache::make_room(int64_t room) {
+  WINNOW_CHECK(empty(), "rows are held already");
+  store_.reset();  // of a first prompt that was not read to its end
+  auto store = std::make_unique<KvStore>(config_, device_, region(side_), places_in_cache_);
+  const std::vector<HeadRows> heads(static_cast<size_t>(config_.n_kv_heads),
+                                    {.room = static_cast<int32_t>(room)});
+  for (int64_t l = 0; l < config_.n_layers; ++l) store->add_layer(heads);
+  store->upload_counters();
+  store_ = std::move(store);
+}
+
+std::unique_ptr<KvStore> KvCache::new_store() const {
+  const int side = store_ ? 1 - side_ : side_;
+  return std::make_unique<KvStore>(config_, device_, region(side), places_in_cache_);
+}
+
+void KvCache::replace(std::unique_ptr<KvStore> store, int64_t n) {
+  if (store_) side_ = 1 - side_;
+  store_ = std::move(store);
+  next_position_ += n;
+}
+
+void KvCache::count_pass(int64_t n, KvMeter& meter) const {
+  int64_t held = rows_held();
+  for (int64_t l = 0; l < config_.n_layers; ++l) {
+    int64_t visible = 0;
+    int64_t growth = 0;
+    for (const HeadRows& head : store_->heads(l)) {
+      visible += head.visible();
+      growth += head.ring_rows > 0 ? 0 : n;
+    }
+    meter.count_layer(n, {.visible = visible, .elsewhere = held - store_->layer_rows(l)});
+    held += growth;  // the layer is complete; the next one starts
+  }
+}
+
+void KvCache::close_prefill(int64_t n) {
+  store_->advance(n);
+  store_->upload_counters();
+  next_position_ += n;
+}
+
+void KvCache::close_step() {
+  store_->advance(1);
+  next_position_ += 1;
+}
+
+bool KvCache::has_room(int64_t n) const {
+  for (int64_t l = 0; l < config_.n_layers; ++l) {
+    for (const HeadRows& head : store_->heads(l)) {
+      if (head.ring_rows > 0 || head.rows + n > head.room) return false;
+    }
+  }
+  return true;
+}
+
+uint64_t KvCache::bytes_held() const {
+  return static_cast<uint64_t>(rows_held()) * KvStore::row_bytes(config_, device_.compute_type());
+}
+
+KeptRecord KvCache::kept() const {
+  KeptRecord record;
+  record.n_tokens = next_position_;
+  record.n_layers = config_.n_layers;
+  record.n_kv_heads = config_.n_kv_heads;
+  record.group = config_.group();
+  if (store_ == nullptr) return record;
+  for (int64_t l = 0; l < config_.n_layers; ++l) {
+    for (int64_t h = 0; h < config_.n_kv_heads; ++h) record.heads.push_back(kept_head(l, h));
+  }
+  return record;
+}
+
+KeptHead KvCache::kept_head(int64_t l, int64_t h) const {
+  int64_t first = 0;
+  const KvRows rows = layer(l);
+  device_.download(&first, rows.first + h, sizeof(first));
+  const auto n = static_cast<size_t>(head(l, h).rows);
+  KeptHead kept{.position = std::vector<int32_t>(n), .mask = std::vector<uint32_t>(n)};
+  device_.download(kept.position.data(), rows.position + first, n * sizeof(int32_t));
+  device_.download(kept.mask.data(), rows.mask + first, n * sizeof(uint32_t));
+  // A ring that turned starts at its oldest row again.
+  const auto ring = static_cast<std::ptrdiff_t>(n) - head(l, h).ring_rows;
+  const auto oldest = ring + head(l, h).turned;
+  std::rotate(kept.position.begin() + ring, kept.position.begin() + oldest, kept.position.end());
+  std::rotate(kept.mask.begin() + ring, kept.mask.begin() + oldest, kept.mask.end());
+  return kept;
+}
+
+}  // namespace winnow

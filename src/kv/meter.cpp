@@ -1,0 +1,34 @@
+#include "src/kv/meter.h"
+
+#include <algorithm>
+
+namespace winnow {
+
+void KvMeter::count_layer(int64_t n, const KvLoad& load) {
+  const int64_t at_end = load.visible + config_.n_kv_heads * (n - 1);
+  count_held(load.elsewhere + at_end);
+  const auto rows = static_cast<double>(n);
+  const double seen = rows * static_cast<double>(load.visible + at_end) / 2;
+  visible_ += seen;
+  visible_at_end_ += static_cast<double>(at_end);
+  held_ += seen + rows * static_cast<double>(load.elsewhere);
+}
+
+void KvMeter::count_held(int64_t entries) {
+  most_held_ = std::max(most_held_, entries);
+}
+
+void KvMeter::close_pass(int64_t n, int64_t position) {
+  const auto rows = static_cast<double>(n);
+  const auto layers = static_cast<double>(config_.n_layers);
+  const double entries = layers * static_cast<double>(config_.n_kv_heads);  // of one token
+  // (position + 1) + (position + 2) + ... + (position + n)
+  const double sum = rows * static_cast<double>(position) + rows * (rows + 1) / 2;
+  visible_full_ += entries * sum;
+  held_full_ += layers * entries * sum;
+  most_visible_ = std::max(most_visible_, visible_at_end_);
+  most_visible_full_ = entries * static_cast<double>(position + n);
+  visible_at_end_ = 0;
+}
+
+}  // namespace winnow

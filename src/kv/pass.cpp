@@ -1,0 +1,221 @@
+#include "src/kv/pass.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <utility>
+
+#include "src/base/error.h"
+
+namespace winnow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+int64_t KvPass::most_rows(const KvCache& cache, const ModelConfig& config) {
+  int64_t most = 0;
+  if (cache.empty()) return most;
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    for (const HeadRows& head : cache.store().heads(l)) most = std::max<int64_t>(most, head.rows);
+  }
+  return most;
+}
+
+KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
+                              const KvSettings& settings, int64_t n) {
+  const bool selects = cache.empty() || settings.reselect;
+  if (selects && settings.exceeds(most_rows(cache, config) + n)) return Kind::kWinnow;
+  return cache.empty() || cache.has_room(n) ? Kind::kInPlace : Kind::kCopy;
+}
+
+uint64_t KvPass::scratch_bytes(const ModelConfig& config, DType type, const KvSettings& settings,
+                               int64_t max_rows) {
+  constexpr uint64_t kAllocations = 8;  // an upper bound, for their alignment
+  const auto heads = static_cast<uint64_t>(config.n_kv_heads);
+  const auto entries = heads * static_cast<uint64_t>(max_rows);
+  const uint64_t plain =
+      settings.places_in_cache ? static_cast<uint64_t>(config.head_dim) * dtype_size(type) : 0;
+  return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t)) +
+         heads * (sizeof(int64_t) + 4 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
+         Selector::scratch_bytes(config, settings, max_rows);
+}
+
+KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, int64_t growth)
+    : kind_(kind),
+      config_(scene.config),
+      device_(scene.device),
+      settings_(scene.settings),
+      meter_(scene.meter),
+      cache_(cache),
+      n_(n),
+      growth_(growth),
+      no_rows_(static_cast<size_t>(config_.n_kv_heads)) {
+  if (kind_ == Kind::kInPlace) {
+    if (cache_.empty()) cache_.make_room(n + growth);
+    return;
+  }
+  make_scratch();
+  if (kind_ == Kind::kWinnow) selector_.emplace(config_, device_, settings_, scratch_.capacity);
+  store_ = cache_.new_store();
+}
+
+/// One layer of full K/V: every head has room for its old rows and the new ones. A copying pass
+/// needs the counters alone, and the rotated keys where there are plain ones.
+void KvPass::make_scratch() {
+  Region& memory = device_.scratch_region();
+  const int64_t heads = config_.n_kv_heads;
+  const int64_t old = most_rows(cache_, config_);
+  const int64_t room = old + n_ + (kind_ == Kind::kCopy ? growth_ : 0);
+  const uint64_t row_bytes =
+      static_cast<uint64_t>(config_.head_dim) * dtype_size(device_.compute_type());
+  const uint64_t bytes = static_cast<uint64_t>(heads * room) * row_bytes;
+  counters_ = memory.allocate_array<int32_t>("layer counters", 3 * heads);
+  scratch_.capacity = room;
+  if (old > 0) {
+    old_rows_ = {.stride = old,
+                 .row = memory.allocate_array<int32_t>("old rows", heads * old),
+                 .count = memory.allocate_array<int32_t>("old counts", heads)};
+  }
+  if (kind_ == Kind::kWinnow || settings_.places_in_cache) {
+    scratch_.k = memory.allocate("layer k", bytes);
+  }
+  if (kind_ == Kind::kCopy) return;
+  scratch_.v = memory.allocate("layer v", bytes);
+  scratch_.position = memory.allocate_array<int32_t>("layer positions", heads * room);
+  scratch_.mask = memory.allocate_array<uint32_t>("layer masks", heads * room);
+  if (settings_.places_in_cache) scratch_.k_plain = memory.allocate("layer plain k", bytes);
+  std::vector<int64_t> first;
+  for (int64_t h = 0; h < heads; ++h) first.push_back(h * room);
+  auto* device_first = memory.allocate_array<int64_t>("layer first rows", heads);
+  device_.upload(device_first, first.data(), first.size() * sizeof(int64_t));
+  scratch_.first = device_first;
+}
+
+std::span<const HeadRows> KvPass::old_heads(int64_t l) const {
+  return cache_.empty() ? std::span<const HeadRows>(no_rows_) : cache_.store().heads(l);
+}
+
+KvRows KvPass::open_layer(int64_t l) {
+  if (kind_ == Kind::kInPlace) return cache_.layer(l);
+  KvRows kv = scratch_;
+  if (kind_ == Kind::kCopy) {
+    std::vector<HeadRows> heads;
+    for (const HeadRows& old : old_heads(l)) heads.push_back(after_copy(old));
+    store_->add_layer(heads);
+    kv = store_->layer(l);
+    if (settings_.places_in_cache) kv.k = scratch_.k;
+  }
+  upload_counters(l);
+  kv.slot = counters_;
+  kv.visible = counters_ + config_.n_kv_heads;
+  kv.ring_rows = counters_ + 2 * config_.n_kv_heads;
+  if (!cache_.empty()) gather_old(l, kv);
+  return kv;
+}
+
+/// While the layer is open its old rows are in order, and new ones are added behind them.
+void KvPass::upload_counters(int64_t l) {
+  std::vector<int32_t> counters;
+  for (const HeadRows& old : old_heads(l)) counters.push_back(old.rows);      // slot
+  for (const HeadRows& old : old_heads(l)) counters.push_back(old.rows + 1);  // visible
+  for (int64_t h = 0; h < config_.n_kv_heads; ++h) counters.push_back(0);     // ring_rows
+  if (counters == uploaded_) return;  // the layers of a first prompt are all alike
+  device_.upload(counters_, counters.data(), counters.size() * sizeof(int32_t));
+  uploaded_ = counters;
+}
+
+/// The rows of the old store by age, a ring from its oldest row on.
+void KvPass::gather_old(int64_t l, const KvRows& to) {
+  const std::span<const HeadRows> heads = old_heads(l);
+  std::vector<int32_t> rows(heads.size() * static_cast<size_t>(old_rows_.stride));
+  std::vector<int32_t> counts;
+  for (size_t h = 0; h < heads.size(); ++h) {
+    const HeadRows& head = heads[h];
+    const int32_t ring = head.rows - head.ring_rows;
+    int32_t* row = &rows[h * static_cast<size_t>(old_rows_.stride)];
+    std::iota(row, row + head.rows, 0);
+    std::rotate(row + ring, row + ring + head.turned, row + head.rows);
+    counts.push_back(head.rows);
+  }
+  device_.upload(old_rows_.row, rows.data(), rows.size() * sizeof(int32_t));
+  device_.upload(old_rows_.count, counts.data(), counts.size() * sizeof(int32_t));
+  device_.gather_rows(cache_.layer(l), old_rows_, to);
+}
+
+HeadRows KvPass::after_copy(const HeadRows& old) const {
+  const auto n = static_cast<int32_t>(n_);
+  HeadRows head{.rows = old.rows + n, .room = old.rows + n};
+  if (old.ring_rows > 0) {
+    head.ring_rows = old.ring_rows + n;
+  } else {
+    head.room += static_cast<int32_t>(growth_);
+  }
+  return head;
+}
+
+HeadRows KvPass::after_selection(int32_t rows) const {
+  const bool ring =
+      settings_.recompact == 0 && settings_.policy->decode_rule() == DecodeRule::kRing;
+  HeadRows head{.rows = rows, .room = rows};
+  if (ring) {
+    head.ring_rows = std::min(rows, static_cast<int32_t>(settings_.shares.recent));
+  } else {
+    head.room += static_cast<int32_t>(growth_);
+  }
+  return head;
+}
+
+LayerRows KvPass::rows_of(int64_t l, const KvRows& kv, const void* last_query) const {
+  LayerRows layer{.layer = l, .last_query = last_query, .kv = kv, .rows = {}};
+  for (const HeadRows& old : old_heads(l)) {
+    layer.rows.push_back(old.rows + static_cast<int32_t>(n_));
+  }
+  return layer;
+}
+
+void KvPass::close_layer(const LayerRows& layer) {
+  if (kind_ == Kind::kInPlace) return;
+  KvLoad load{.visible = 0, .elsewhere = cache_.rows_held() + store_->rows_held()};
+  for (const HeadRows& old : old_heads(layer.layer)) load.visible += old.rows + 1;
+  if (kind_ == Kind::kCopy) load.elsewhere -= store_->layer_rows(layer.layer);
+  meter_.count_layer(n_, load);
+  if (kind_ == Kind::kWinnow) compact(layer);
+}
+
+void KvPass::compact(const LayerRows& layer) {
+  int64_t most = 0;
+  for (const int32_t rows : layer.rows) most += std::min<int64_t>(rows, settings_.budget) + growth_;
+  store_->prepare_layer(most);  // the device is still at work on the layer
+  device_.synchronize();
+  const Clock::time_point start = Clock::now();
+  std::vector<HeadRows> heads;
+  const std::vector<int32_t>& kept =
+      selector_->select(layer.layer, layer.last_query, layer.kv, layer.rows);
+  for (size_t h = 0; h < kept.size(); ++h) {
+    heads.push_back(after_selection(kept[h]));
+    if (settings_.exceeds(layer.rows[h])) rows_shared_ += settings_.budget - kept[h];
+  }
+  store_->add_layer(heads);
+  device_.gather_rows(layer.kv, selector_->kept(), store_->layer(layer.layer));
+  device_.synchronize();
+  compact_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  meter_.count_held(cache_.rows_held() + store_->rows_held() +
+                    std::accumulate(layer.rows.begin(), layer.rows.end(), int64_t{0}));
+}
+
+KvMeter KvPass::finish() {
+  const int64_t position = cache_.next_position();
+  if (kind_ == Kind::kInPlace) {
+    cache_.count_pass(n_, meter_);
+    cache_.close_prefill(n_);
+  } else {
+    store_->upload_counters();
+    cache_.replace(std::move(store_), n_);
+  }
+  meter_.close_pass(n_, position);
+  return meter_;
+}
+
+}  // namespace winnow

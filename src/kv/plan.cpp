@@ -1,0 +1,73 @@
+#include "src/kv/plan.h"
+
+#include <algorithm>
+
+namespace winnow {
+namespace {
+
+/// The text so far, in the greatest sizes that it can have.
+class Text {
+ public:
+  Text(const KvSettings& settings, int64_t capacity) : settings_(settings), capacity_(capacity) {}
+
+  /// The same three ways as KvPass.
+  void read(int64_t n) {
+    const bool selects = position_ == 0 || settings_.reselect;
+    const bool again = position_ > 0;
+    position_ += n;
+    if (selects && settings_.exceeds(rows_ + n)) {
+      select(rows_ + n);
+      plan_.twice = plan_.twice || again;
+    } else if (!winnowed_) {
+      rows_ += n;
+      plan_.room = capacity_;
+    } else {
+      rows_ += n;
+      plan_.room = std::max(plan_.room, rows_ + growth());
+      plan_.layer_rows = std::max(plan_.layer_rows, rows_ + growth());
+      plan_.twice = true;
+    }
+  }
+
+  /// Tokens up to the capacity, with selections between them.
+  void write() {
+    if (settings_.recompact == 0 || capacity_ <= settings_.budget) return;
+    select(std::min(std::max(rows_, settings_.budget) + settings_.recompact + 1, capacity_));
+    plan_.twice = true;
+  }
+
+  const KvPlan& plan() const { return plan_; }
+
+ private:
+  int64_t growth() const {
+    const int64_t to_come = capacity_ - position_;
+    if (settings_.recompact > 0) return std::min(settings_.recompact, to_come);
+    const bool ring = settings_.policy->decode_rule() == DecodeRule::kRing;
+    return ring ? 0 : to_come;
+  }
+
+  void select(int64_t rows) {
+    winnowed_ = true;
+    plan_.layer_rows = std::max(plan_.layer_rows, rows);
+    rows_ = settings_.budget;
+    plan_.room = std::max(plan_.room, rows_ + growth());
+  }
+
+  const KvSettings& settings_;
+  int64_t capacity_;
+  int64_t position_ = 0;
+  int64_t rows_ = 0;
+  bool winnowed_ = false;
+  KvPlan plan_;
+};
+
+}  // namespace
+
+KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity) {
+  Text text(settings, capacity);
+  for (const int64_t n : prompts) text.read(n);
+  text.write();
+  return text.plan();
+}
+
+}  // namespace winnow

@@ -1,0 +1,20 @@
+// How much memory the K/V rows of a run take at most, known before the run.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "src/kv/settings.h"
+
+namespace winnow {
+
+struct KvPlan {
+  int64_t room = 0;        // rows of a KV head; 0: as many as the text has tokens
+  bool twice = false;      // a cache is made anew beside the one that it replaces
+  int64_t layer_rows = 0;  // rows of a KV head in the layer scratch; 0: no layer scratch
+};
+
+/// For a text of up to `capacity` tokens whose prompts are read in turn.  prompts [at least one]
+KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity);
+
+}  // namespace winnow

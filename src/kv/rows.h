@@ -1,0 +1,98 @@
+// K/V rows as the steps of a device see them, and what is decided about them. Plain structs; every
+// pointer is device memory.
+#pragma once
+
+#include <cstdint>
+
+namespace winnow {
+
+/// The K/V rows of one layer, ragged over KV heads: row r of KV head h is entry first[h] + r.
+///
+///   appending   | row 0 | row 1 | ... | slot[h]  <- new rows go here ->
+///               |<--- visible[h] of them ------>|
+///
+///   a ring      | row 0 | ... | older | newest | oldest | ... |    the next row overwrites the
+///                             |<--- ring_rows[h], turning --->|    oldest: that is slot[h]
+///
+/// Row i of a batch becomes row slot[h] + appended + i. It attends to rows [0, visible[h] +
+/// appended
+/// + i) whose mask has the query head's bit; itself is one of them. A ring takes one row at a time.
+struct KvRows {
+  void* k = nullptr;                   // [entries, head_dim] T, rotated to their positions
+  void* v = nullptr;                   // [entries, head_dim] T
+  int32_t* position = nullptr;         // [entries] place in the text
+  uint32_t* mask = nullptr;            // [entries] bit g: query head h * group + g sees the row
+  void* k_plain = nullptr;             // [entries, head_dim] T, not rotated; see places_in_cache
+  const int64_t* first = nullptr;      // [n_kv_heads]
+  const int32_t* slot = nullptr;       // [n_kv_heads] row that the pass's first row becomes
+  const int32_t* visible = nullptr;    // [n_kv_heads] rows that it may see, itself included
+  const int32_t* ring_rows = nullptr;  // [n_kv_heads] last rows that are a ring; 0: none
+  int64_t appended = 0;                // rows that earlier chunks of this pass have added to a head
+  int64_t capacity = 0;                // no head holds more rows, ever: what launches are sized for
+
+  /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
+  /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k
+  /// is made from it by Device::rotate_rows. Otherwise k_plain is null.
+  constexpr bool places_in_cache() const { return k_plain != nullptr; }
+
+  /// The row that batch row i becomes.
+  constexpr int64_t row_of(int64_t h, int64_t i) const { return slot[h] + appended + i; }
+
+  /// Rows of KV head h that batch row i may see, masks aside.
+  constexpr int64_t visible_to(int64_t h, int64_t i) const { return visible[h] + appended + i; }
+
+  /// How many older rows the head holds beside row r, once the row at slot is the newest.
+  constexpr int64_t place_of(int64_t h, int64_t r) const {
+    const int64_t ring_first = visible[h] - ring_rows[h];
+    if (r < ring_first || ring_rows[h] == 0) return r;
+    return ring_first + (r - slot[h] - 1 + ring_rows[h]) % ring_rows[h];
+  }
+};
+
+/// A new row is seen by its whole group.
+constexpr uint32_t kSeenByAll = 0xffffffffU;
+
+/// How the rows of each KV head are divided before a selection.
+///
+///   0          begin                            end          rows
+///   | all kept | the best k of each list are kept | all kept |
+struct Zones {
+  const int32_t* rows = nullptr;   // [n_kv_heads] rows held
+  const int32_t* begin = nullptr;  // [n_kv_heads]
+  const int32_t* end = nullptr;    // [n_kv_heads]
+  const int32_t* k = nullptr;      // [n_kv_heads]
+  int64_t max_rows = 0;            // the most that a head holds: what launches are sized for
+};
+
+/// What a list takes from its zone: every row of a greater score, and of those with this very score
+/// the ones up to row last_tie. A score of -infinity is never taken. -0 and +0 are equal. A NaN
+/// here says that one of the scores was NaN.
+struct Cut {
+  float score = 0;
+  int32_t last_tie = -1;
+
+  constexpr bool takes(float s, int64_t row) const {
+    return s > score || (s == score && row <= last_tie);
+  }
+};
+
+/// Scores of a layer's rows: one list for each query head, or one for each KV head.
+struct ScoreLists {
+  int64_t n = 0;           // n_heads, n_kv_heads, or 0: nothing is scored, no zone has rows to take
+  int64_t stride = 0;      // elements from list to list, a multiple of 4
+  float* score = nullptr;  // [n, stride] fp32; -infinity: not to be taken
+  Cut* cut = nullptr;      // [n]
+};
+
+/// The rows of each KV head that are kept, by number, in ascending order.
+struct KeptRows {
+  int64_t stride = 0;        // elements from head to head; no head keeps more
+  int32_t* row = nullptr;    // [n_kv_heads, stride]
+  uint32_t* mask = nullptr;  // [n_kv_heads, stride] their masks from now on; null: as they are
+  int32_t* count = nullptr;  // [n_kv_heads]
+};
+
+/// How the scores of a group's query heads become one.
+enum class GroupScore { kMean, kMax, kSum };
+
+}  // namespace winnow

@@ -1,0 +1,73 @@
+// What a run keeps of its K/V rows: as the user asks for it, and as numbers for one model and one
+// prompt.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "src/base/dtype.h"
+#include "src/kv/policy.h"
+#include "weights/config.h"
+
+namespace winnow {
+
+/// A budget as it is written: "2048", "10%" or "512M".
+struct KvBudget {
+  enum class Unit {
+    kRows,     // of every KV head
+    kPercent,  // of the prompt's rows, over 0 and at most 100
+    kBytes,    // of all layers and KV heads together
+  };
+  Unit unit = Unit::kRows;
+  double amount = 0;
+};
+
+/// The --kv options of the command line.
+struct KvOptions {
+  std::string policy = "full";     // one of policy_names()
+  std::optional<KvBudget> budget;  // given exactly where the policy is not full
+  std::optional<int64_t> sink;     // instead of the method's own share
+  std::optional<int64_t> recent;   // the same
+  std::optional<Group> group;      // instead of the method's own
+  bool fill = false;               // what shared rows save is spent on a larger k
+  bool reselect = false;           // later prompts: old and new rows are candidates together
+  int64_t recompact = 0;           // generated tokens from selection to selection; 0: none
+  bool places_in_cache = false;    // rows are rotated to their place in the cache
+  uint64_t seed = 0;               // of methods that draw
+};
+
+/// Fails with kUsage, naming the option, where one has no meaning for the method, or lacks another
+/// one.
+void check_kv(const KvOptions& options);
+
+/// The same as numbers. As it stands here: every row is kept.
+struct KvSettings {
+  static constexpr int64_t kNoBudget = std::numeric_limits<int64_t>::max();
+
+  std::shared_ptr<const Policy> policy;  // null: full
+  int64_t budget = kNoBudget;            // rows of a KV head
+  Shares shares;                         // of that budget
+  Group group = Group::kHead;
+  bool fill = false;
+  bool reselect = false;
+  int64_t recompact = 0;
+  bool places_in_cache = false;
+
+  /// Whether a head that holds `rows` rows must drop some.
+  bool exceeds(int64_t rows) const { return rows > budget; }
+};
+
+/// For a first prompt of `prompt_tokens`. Fails like check_kv, and with kUsage where the budget is
+/// too small for what the method always keeps, naming the option and the least that would do. A
+/// budget that the prompt does not exceed, and that nothing is selected for later, may be smaller.
+///
+/// What is not given is the method's own share; but where the recent rows are given, the lists get
+/// what is left (for streaming: the sinks). What does not divide by the lists goes to the recent
+/// rows: sink + lists * k + recent == budget.
+KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType type,
+                      int64_t prompt_tokens);
+
+}  // namespace winnow

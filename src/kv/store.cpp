@@ -1,0 +1,170 @@
+#include "src/kv/store.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "src/base/checked.h"
+#include "src/base/error.h"
+
+namespace winnow {
+namespace {
+
+uint64_t round_up(uint64_t bytes) {
+  return (bytes + Region::kAlignment - 1) / Region::kAlignment * Region::kAlignment;
+}
+
+}  // namespace
+
+uint64_t KvStore::row_bytes(const ModelConfig& config, DType type) {
+  const auto head_dim = static_cast<uint64_t>(config.head_dim);
+  return 2 * head_dim * dtype_size(type) + sizeof(int32_t) + sizeof(uint32_t);
+}
+
+uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t room,
+                               bool places_in_cache) {
+  const auto heads = static_cast<uint64_t>(config.n_kv_heads);
+  const auto layers = static_cast<uint64_t>(config.n_layers);
+  // The rotated keys of one layer are less than one layer more.
+  const auto rows =
+      checked_mul(layers + (places_in_cache ? 1 : 0), heads, static_cast<uint64_t>(room));
+  const auto bytes = rows ? checked_mul(*rows, row_bytes(config, type)) : std::nullopt;
+  // Four arrays a layer, four of counters and the rotated keys, each rounded up.
+  constexpr uint64_t kCounterBytes = sizeof(int64_t) + 3 * sizeof(int32_t);
+  const uint64_t padding = (4 * layers + 5) * Region::kAlignment + layers * heads * kCounterBytes;
+  const auto total = bytes ? checked_add(*bytes, padding) : std::nullopt;
+  if (!total) fail(ExitCode::kMemory, "a KV cache of ", room, " rows a head has no size");
+  return round_up(*total);
+}
+
+KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, bool places_in_cache)
+    : config_(config),
+      device_(device),
+      region_(region),
+      row_(static_cast<uint64_t>(config.head_dim) * dtype_size(device.compute_type())),
+      places_in_cache_(places_in_cache) {
+  allocations_.reserve(static_cast<size_t>(4 * config.n_layers + 5));
+  const auto counter = [&](const char* name, auto*& array) {
+    using Element = std::remove_reference_t<decltype(*array)>;
+    array = region_.allocate_array<Element>(name, n_counts());
+    allocations_.push_back(array);
+  };
+  try {
+    counter("first rows", first_);
+    counter("slots", slot_);
+    counter("visible rows", visible_);
+    counter("ring rows", ring_rows_);
+  } catch (...) {
+    for (void* allocation : allocations_) region_.give_back(allocation);
+    throw;
+  }
+}
+
+KvStore::~KvStore() {
+  for (void* allocation : allocations_) region_.give_back(allocation);
+}
+
+void KvStore::add_layer(std::span<const HeadRows> heads) {
+  WINNOW_CHECK(std::ssize(heads) == config_.n_kv_heads && n_layers() < config_.n_layers,
+               "not a layer of this model");
+  Layer layer;
+  std::vector<int64_t> first;
+  for (const HeadRows& head : heads) {
+    WINNOW_CHECK(head.rows <= head.room, head.rows, " rows in a room of ", head.room);
+    first.push_back(layer.entries);
+    layer.entries += head.room;
+    layer.capacity = std::max<int64_t>(layer.capacity, head.room);
+  }
+  const std::string name = "layer " + std::to_string(n_layers());
+  const auto allocate = [&](const char* array, uint64_t element_bytes) {
+    const auto bytes = checked_mul(static_cast<uint64_t>(layer.entries), element_bytes);
+    WINNOW_CHECK(bytes.has_value(), "rows of a layer have no size");
+    allocations_.push_back(region_.allocate(name + array, *bytes));
+    return allocations_.back();
+  };
+  layer.k = allocate(" k", row_);
+  layer.v = allocate(" v", row_);
+  layer.position = static_cast<int32_t*>(allocate(" positions", sizeof(int32_t)));
+  layer.mask = static_cast<uint32_t*>(allocate(" masks", sizeof(uint32_t)));
+  device_.upload(first_ + n_layers() * config_.n_kv_heads, first.data(),
+                 first.size() * sizeof(int64_t));
+  layers_.push_back(layer);
+  heads_.insert(heads_.end(), heads.begin(), heads.end());
+}
+
+void KvStore::prepare_layer(int64_t rows) {
+  constexpr uint64_t kArrays = 4;  // each rounded up
+  region_.prepare(static_cast<uint64_t>(rows) * row_bytes(config_, device_.compute_type()) +
+                  kArrays * Region::kAlignment);
+}
+
+void KvStore::upload_counters() {
+  region_.return_spare();
+  std::vector<int32_t> slot, visible, ring_rows;
+  for (const HeadRows& head : heads_) {
+    slot.push_back(head.slot());
+    visible.push_back(head.visible());
+    ring_rows.push_back(head.ring_rows);
+  }
+  const uint64_t bytes = heads_.size() * sizeof(int32_t);
+  device_.upload(slot_, slot.data(), bytes);
+  device_.upload(visible_, visible.data(), bytes);
+  device_.upload(ring_rows_, ring_rows.data(), bytes);
+  if (!places_in_cache_ || rotated_ != nullptr) return;
+  int64_t entries = 0;
+  for (const Layer& layer : layers_) entries = std::max(entries, layer.entries);
+  rotated_ = region_.allocate("rotated keys", static_cast<uint64_t>(entries) * row_);
+  allocations_.push_back(rotated_);
+}
+
+void KvStore::advance(int64_t n) {
+  for (HeadRows& head : heads_) {
+    if (head.ring_rows > 0) {
+      WINNOW_CHECK(n == 1, "a ring takes one row at a time");
+      head.turned = (head.turned + 1) % head.ring_rows;
+    } else {
+      head.rows += static_cast<int32_t>(n);
+    }
+  }
+}
+
+KvRows KvStore::layer(int64_t l) const {
+  const Layer& layer = layers_[static_cast<size_t>(l)];
+  const int64_t head = l * config_.n_kv_heads;
+  return {.k = places_in_cache_ ? rotated_ : layer.k,
+          .v = layer.v,
+          .position = layer.position,
+          .mask = layer.mask,
+          .k_plain = places_in_cache_ ? layer.k : nullptr,
+          .first = first_ + head,
+          .slot = slot_ + head,
+          .visible = visible_ + head,
+          .ring_rows = ring_rows_ + head,
+          .capacity = layer.capacity};
+}
+
+std::span<const HeadRows> KvStore::heads(int64_t l) const {
+  const auto n = static_cast<size_t>(config_.n_kv_heads);
+  return std::span(heads_).subspan(static_cast<size_t>(l) * n, n);
+}
+
+int64_t KvStore::layer_rows(int64_t l) const {
+  int64_t rows = 0;
+  for (const HeadRows& head : heads(l)) rows += head.rows;
+  return rows;
+}
+
+int64_t KvStore::rows_held() const {
+  int64_t rows = 0;
+  for (const HeadRows& head : heads_) rows += head.rows;
+  return rows;
+}
+
+void KvStore::bind(StepState& state) const {
+  state.slot = slot_;
+  state.visible = visible_;
+  state.ring_rows = ring_rows_;
+  state.n_counts = n_counts();
+}
+
+}  // namespace winnow

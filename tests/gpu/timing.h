@@ -1,0 +1,50 @@
+// How long work on the GPU takes.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "cuda/check.h"
+
+namespace winnow::test {
+
+class Event {
+ public:
+  Event() { cuda::check_cuda(cudaEventCreate(&event_), "make an event"); }
+  ~Event() { (void)cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record() { cuda::check_cuda(cudaEventRecord(event_, nullptr), "record an event"); }
+  double microseconds_since(const Event& begin) {
+    cuda::check_cuda(cudaEventSynchronize(event_), "run");
+    float ms = 0;
+    cuda::check_cuda(cudaEventElapsedTime(&ms, begin.event_, event_), "read the time");
+    return 1000.0 * double{ms};
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// The median of 20 runs of what `run` queues on the default stream, after some to warm up.
+inline double median_us(const std::function<void()>& run) {
+  constexpr int kWarmUps = 3;
+  constexpr int kRuns = 20;
+  Event begin, end;
+  std::vector<double> times;
+  for (int i = 0; i < kWarmUps + kRuns; ++i) {
+    begin.record();
+    run();
+    end.record();
+    const double time = end.microseconds_since(begin);
+    if (i >= kWarmUps) times.push_back(time);
+  }
+  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
+  return times[kRuns / 2];
+}
+
+}  // namespace winnow::test

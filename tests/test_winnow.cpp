@@ -1,0 +1,28 @@
+// The promises about winnowed caches, on the CPU.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "tests/support/winnow_trust.h"
+
+using namespace winnow;
+using namespace winnow::test;
+
+TEST_CASE("winnowed cache") {
+  for (const Promise& promise : promises()) {
+    SUBCASE(promise.name) {
+      promise.check(load_tiny, DType::kF32);
+    }
+  }
+}
+
+TEST_CASE("winnowed cache: the process's resident set shows the fall") {
+  const auto resident = [] {
+    int64_t total = 0, pages = 0;
+    std::ifstream("/proc/self/statm") >> total >> pages;
+    return pages * sysconf(_SC_PAGESIZE);
+  };
+  const TinyModel shape = winnow_shapes(DType::kF32)[3];
+  check_fall_shows(load_tiny(shape, 6010), shape, 6000, resident);
+}
