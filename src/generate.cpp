@@ -46,8 +46,10 @@ class Run {
       check_interrupt();
       if (hooks_.prefill_progress) hooks_.prefill_progress(done, total);
     };
+    prefill_hooks.layer_rows = hooks_.layer_rows;
     try {
       sequence_.prefill(request_.prompt, prefill_hooks);
+      if (!request_.then.empty()) sequence_.prefill(request_.then, prefill_hooks);
       sequence_.wait();
     } catch (const Error& error) {
       if (interrupt_signal() == 0) throw;
@@ -57,6 +59,7 @@ class Run {
     result_.prefill_ms = ms_since(start);
     result_.rows_kept = sequence_.cache().rows_held();
     result_.bytes_kept = sequence_.cache().bytes_held();
+    if (hooks_.prompt_read) hooks_.prompt_read();
     hash_.add(host_logits());
     return true;
   }

@@ -20,7 +20,8 @@ const char* stop_reason_name(StopReason reason);
 
 struct GenerateRequest {
   std::vector<int32_t> prompt;
-  int64_t max_tokens = 0;  // the sequence has room for them
+  std::vector<int32_t> then;  // a second prompt, read over what was kept of the first; may be empty
+  int64_t max_tokens = 0;     // the sequence has room for them
   SamplerOptions sampler;
   std::vector<int32_t> stop_ids;  // tokens that end the text and are no part of it
   std::vector<std::string> stop_strings;
@@ -40,7 +41,7 @@ struct Generation {
   std::string text;
   StopReason stop_reason = StopReason::kLength;
   int64_t decode_passes = 0;
-  int64_t rows_kept = 0;    // K/V rows over all layers and heads, right after the prompt
+  int64_t rows_kept = 0;    // K/V rows over all layers and heads, right after the prompts
   uint64_t bytes_kept = 0;  // of those rows
   double prefill_ms = 0;
   double decode_ms = 0;
@@ -50,6 +51,8 @@ struct Generation {
 /// What happens while it runs.
 struct GenerateHooks {
   std::function<void(uint64_t done, uint64_t total)> prefill_progress;
+  std::function<void(const LayerRows& layer)> layer_rows;  // see PrefillHooks
+  std::function<void()> prompt_read;                       // the sequence holds what was kept
   std::function<void(const GeneratedToken& token)> token;  // each, as soon as it is drawn
   std::function<void(const std::string& text)> rest;       // text that was held back, at the end
 };

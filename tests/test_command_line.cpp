@@ -63,6 +63,7 @@ TEST_CASE("command line: an unknown option is named, and the nearest known one w
   refuse_generate({"-temp", "0"}, {"'-temp'", "did you mean '--temp'?"});
   refuse_generate({"--max-tokns", "0"}, {"did you mean '--max-tokens'?"});
   refuse_generate({"--seeed", "x", "--temp", "nan"}, {"did you mean '--seed'?"});
+  refuse_generate({"--kv-buget", "1"}, {"did you mean '--kv-budget'?"});
   refuse_generate({"--frobnicate"}, {"'--frobnicate'", "see 'winnow generate --help'"});
   refuse_generate({"-x"}, {"'-x'", "see 'winnow generate --help'"});
   refuse_generate({"-qx"}, {"'-qx'"});
@@ -137,6 +138,9 @@ TEST_CASE("command line: what may be given once is refused twice, under any name
   refuse_generate({"--seed", "1", "--seed", "1"}, {"--seed", "more than once"});
   refuse_generate({"--kv-policy", "full", "--kv-policy", "full"},
                   {"--kv-policy", "more than once"});
+  refuse_generate({"--kv-budget", "1", "--kv-budget", "1"}, {"--kv-budget", "more than once"});
+  refuse_generate({"--kv-fill", "--kv-fill"}, {"--kv-fill", "more than once"});
+  refuse_generate({"--then", "a", "--then", "b"}, {"--then", "more than once"});
   refuse({"-m", "d", "check", "-m", "d"}, {"--model", "more than once"});
 }
 
@@ -183,6 +187,7 @@ TEST_CASE("command line: a command's --help lists every option, each with its de
       CAPTURE(line);
       std::string text = line;
       if (line.find("(") == std::string::npos) std::getline(lines, text);
+      CHECK(text.size() <= 100);
       CHECK((text.find("(default") != std::string::npos ||
              text.find("default ") != std::string::npos ||
              text.find("(required)") != std::string::npos));
@@ -195,6 +200,12 @@ TEST_CASE("command line: the help names the defaults that the values have") {
   for (const char* text : {"(default 256)", "(default auto)", "(default full)", "(default 1)",
                            "(default all cores)"}) {
     CHECK(help.find(text) != std::string::npos);
+  }
+  for (const char* command : {"generate", "bench"}) {
+    const std::string text = printed({command, "--help"});
+    CHECK(text.find("--kv-policy full|sage|streaming|random") != std::string::npos);
+    CHECK(text.find("(default original)") != std::string::npos);
+    CHECK(text.find("(default )") == std::string::npos);
   }
   CHECK(printed({"tokenize", "--help"}).find("(default no)") != std::string::npos);
   CHECK(printed({"bench", "--help"}).find("(default 512)") != std::string::npos);

@@ -34,7 +34,9 @@ TEST_CASE("options: the defaults of generate") {
   CHECK_FALSE(options.seed.has_value());
   CHECK(options.stop_strings.empty());
   CHECK_FALSE(options.ignore_eos);
-  CHECK(options.kv_policy == "full");
+  CHECK_FALSE(options.then_prompt.has_value());
+  CHECK(options.dump_dir.empty());
+  CHECK(options.dump_layers.empty());
   CHECK_FALSE(options.echo);
   CHECK_FALSE(options.logprobs.has_value());
   CHECK(options.output.format == Format::kText);
@@ -45,8 +47,8 @@ TEST_CASE("options: everything that generate takes") {
   const GenerateOptions options = generate(
       words("-p hi --bos no --strict-utf8 -n 7 -c 2048 --temp 0.5 --top-k 40 --top-p 0.95 "
             "--min-p 0.05 --repeat-penalty 1.1 --seed 3 --stop a --stop b --ignore-eos --echo "
-            "--logprobs 20 --kv-policy full --jsonl -o out --device cpu --threads 2 "
-            "--prefill-rows 64 -vv --color never --progress always"));
+            "--logprobs 20 --jsonl -o out --device cpu --threads 2 --prefill-rows 64 -vv "
+            "--color never --progress always --then more --dump dir --dump-layers 5,0"));
   CHECK(options.prompt.kind == TextSource::Kind::kText);
   CHECK(options.prompt.value == "hi");
   CHECK(options.bos == BosMode::kNo);
@@ -71,6 +73,9 @@ TEST_CASE("options: everything that generate takes") {
   CHECK(options.model.verbosity == 2);
   CHECK(options.model.color == ColorMode::kNever);
   CHECK(options.model.progress == ProgressMode::kAlways);
+  CHECK(options.then_prompt == "more");
+  CHECK(options.dump_dir == "dir");
+  CHECK(options.dump_layers == std::vector<int32_t>{5, 0});
 }
 
 TEST_CASE("options: an option's other names") {
@@ -182,6 +187,7 @@ TEST_CASE("options: paths are not empty") {
   refuse({"check", "--model="}, {"--model", "empty"});
   refuse_generate({"-f", ""}, {"--file", "empty"});
   refuse_generate({"-o", ""}, {"--output", "empty"});
+  refuse_generate({"--dump", ""}, {"--dump", "empty"});
   refuse({"logits", "-m", "d", "-o", ""}, {"--output", "empty"});
 }
 
@@ -208,7 +214,6 @@ TEST_CASE("options: words that an option does not take are refused with those it
   refuse_generate({"--color", "yes"}, {"--color must be auto, always or never, not 'yes'"});
   refuse_generate({"--progress", ""}, {"--progress must be auto, always or never, not ''"});
   refuse_generate({"--bos", "true"}, {"--bos must be auto, yes or no, not 'true'"});
-  refuse_generate({"--kv-policy", "sage"}, {"--kv-policy must be full, not 'sage'"});
 }
 
 TEST_CASE("options: numbers that are none") {
@@ -281,6 +286,20 @@ TEST_CASE("options: stop strings are not empty") {
   refuse_generate({"--stop", ""}, {"--stop", "empty"});
   refuse_generate({"--stop="}, {"--stop", "empty"});
   refuse_generate({"--stop", "a", "--stop", ""}, {"--stop", "empty"});
+}
+
+TEST_CASE("options: a second text is not empty") {
+  CHECK(generate({"--then", "-x"}).then_prompt == "-x");
+  refuse_generate({"--then", ""}, {"--then", "empty"});
+  refuse({"bench", "-m", "d", "--then", "x"}, {"has no option '--then'"});
+}
+
+TEST_CASE("options: layers to dump need a place to dump them in") {
+  CHECK(generate({"--dump", "d", "--dump-layers", "0"}).dump_layers == std::vector<int32_t>{0});
+  refuse_generate({"--dump-layers", "0"}, {"--dump-layers needs --dump"});
+  for (const char* layers : {"", ",", "-1", "1,", "a", "0-3"}) {
+    refuse_generate({"--dump", "d", "--dump-layers", layers}, {"--dump-layers", "1,2,3"});
+  }
 }
 
 TEST_CASE("options: log probabilities need a JSON format") {

@@ -14,6 +14,9 @@ class Console {
   Console(int verbosity, ColorMode color);
   explicit Console(const ModelOptions& options) : Console(options.verbosity, options.color) {}
 
+  /// Whether colours may be written to stderr.
+  bool color() const { return color_; }
+
   void error(std::string_view message) const { write(-1, "winnow: ", "\x1b[31m", message); }
   void warn(std::string_view message) const { write(0, "winnow: warning: ", "\x1b[33m", message); }
   void summary(std::string_view line) const { write(0, "", "", line); }

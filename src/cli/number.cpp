@@ -50,6 +50,7 @@ template std::optional<int32_t> parse_number(std::string_view);
 template std::optional<int64_t> parse_number(std::string_view);
 template std::optional<uint64_t> parse_number(std::string_view);
 template std::optional<float> parse_number(std::string_view);
+template std::optional<double> parse_number(std::string_view);
 
 template std::optional<std::vector<int32_t>> parse_number_list(std::string_view, Range<int32_t>);
 template std::optional<std::vector<int64_t>> parse_number_list(std::string_view, Range<int64_t>);

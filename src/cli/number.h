@@ -20,8 +20,8 @@ struct Range {
   }
 };
 
-/// All of `text` as one decimal number; T is int32_t, int64_t, uint64_t or float. No sign but '-',
-/// no spaces, no hexadecimal, no "inf" or "nan"; nothing for what T cannot hold.
+/// All of `text` as one decimal number; T is int32_t, int64_t, uint64_t, float or double. No sign
+/// but '-', no spaces, no hexadecimal, no "inf" or "nan"; nothing for what T cannot hold.
 template <class T>
 std::optional<T> parse_number(std::string_view text);
 

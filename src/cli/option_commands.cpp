@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "src/base/utf8.h"
+#include "src/cli/option_kv.h"
 #include "src/cli/option_set.h"
 
 namespace winnow {
@@ -153,13 +154,20 @@ void add_sampler_options(OptionSet& set, GenerateOptions& options) {
                  Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});
 }
 
+void add_dump(OptionSet& set, GenerateOptions& options) {
+  set.add_path({"--dump", "DIR", "each layer's last query and keys, as .npy (default none)"},
+               options.dump_dir);
+  set.add_numbers({"--dump-layers", "LIST", "of these layers only, like 0,5 (default all)"},
+                  options.dump_layers, Range<int32_t>{0, kMaxInt32});
+}
+
 void add_generate_options(OptionSet& set, GenerateOptions& options) {
   add_prompt_options(set, options);
   add_stop_options(set, options);
   add_sampler_options(set, options);
-  set.begin_group("KV cache");
-  set.add_choice<std::string>({"--kv-policy", "", "which rows are kept after prefill"},
-                              options.kv_policy, {{"full", "full"}});
+  add_kv_options(set, options.kv);
+  add_then(set, options);
+  add_kv_views(set, options);
   add_output(set, options.output,
              {{"text", Format::kText}, {"json", Format::kJson}, {"jsonl", Format::kJsonl}});
   set.add_flag({"--echo", "", "the prompt, too, before the text (default off)"},
@@ -167,12 +175,18 @@ void add_generate_options(OptionSet& set, GenerateOptions& options) {
   set.add_number({"--logprobs", "K", "log probabilities, K others a token, 0 to 20 (default off)"},
                  options.logprobs, Range<int32_t>{0, 20});
   add_compute_options(set, options.compute);
+  add_dump(set, options);
 }
 
-void check_generate(const GenerateOptions& options) {
+void check_generate(GenerateOptions& options) {
   if (options.logprobs && options.output.format == Format::kText) {
     fail(ExitCode::kUsage, "--logprobs needs --json or --jsonl");
   }
+  if (!options.dump_layers.empty() && options.dump_dir.empty()) {
+    fail(ExitCode::kUsage, "--dump-layers needs --dump DIR");
+  }
+  options.kv.seed = options.seed.value_or(0);
+  check_kv(options.kv);
 }
 
 // tokenize and inspect
@@ -234,6 +248,7 @@ void add_bench_options(OptionSet& set, BenchOptions& options) {
               {"csv", Format::kCsv},
               {"json", Format::kJson},
               {"jsonl", Format::kJsonl}});
+  add_kv_options(set, options.kv);
   add_compute_options(set, options.compute);
 }
 
@@ -249,6 +264,7 @@ void check_bench(BenchOptions& options) {
   if (options.prompt_tokens.empty() && options.generated_tokens.empty()) {
     fail(ExitCode::kUsage, "'winnow bench' has nothing to measure: -p and -n are 0");
   }
+  check_kv(options.kv);
 }
 
 /// bench may time a shape.

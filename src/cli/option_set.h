@@ -73,7 +73,8 @@ class OptionSet {
   template <class T>
   CLI::Option* add_numbers(const OptionText& text, std::vector<T>& field, Range<T> range);
 
-  /// One of the words of `choices`, among which the value of `field` is: the default.
+  /// One of the words of `choices`. Where the value of `field` is among them it is the default that
+  /// the help names.
   template <class T>
   CLI::Option* add_choice(const OptionText& text, T& field, const Choices<T>& choices);
 
@@ -153,7 +154,8 @@ CLI::Option* OptionSet::add_choice(const OptionText& text, T& field, const Choic
     }
     fail(ExitCode::kUsage, name, " must be ", join_words(words), ", not ", quoted(value));
   };
-  return add_value({text.names, alternatives, with_default(text.help, default_word)}, read);
+  const std::string help = default_word.empty() ? text.help : with_default(text.help, default_word);
+  return add_value({text.names, alternatives, help}, read);
 }
 
 }  // namespace winnow

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/cli/progress.h"
+#include "src/kv/settings.h"
 #include "src/sampler.h"
 
 namespace winnow {
@@ -53,15 +54,23 @@ struct GenerateOptions {
   ModelOptions model;
   ComputeOptions compute;
   TextSource prompt;
-  BosMode bos = BosMode::kAuto;
-  bool strict_utf8 = false;  // invalid UTF-8 in the prompt is an error
+  std::optional<std::string> then_prompt;  // read after it, over what was kept; never empty
+  BosMode bos = BosMode::kAuto;            // of `prompt`
+  bool strict_utf8 = false;                // invalid UTF-8 in the prompt is an error
 
   int64_t max_tokens = 256;  // -1: until EOS or the end of the context
   SamplerOptions sampler;    // its seed is the one below, or one that was drawn
   std::optional<uint64_t> seed;
   std::vector<std::string> stop_strings;  // none is empty
   bool ignore_eos = false;
-  std::string kv_policy = "full";
+
+  KvOptions kv;                   // passes check_kv; its seed is the one above, or 0
+  bool kv_show = false;           // the prompt in the terminal, shaded by what was kept of it
+  std::filesystem::path kv_map;   // .html of the same; empty: none
+  std::filesystem::path kv_dump;  // .json: positions and masks; empty: none
+
+  std::filesystem::path dump_dir;    // where layers' queries and keys go; empty: nowhere
+  std::vector<int32_t> dump_layers;  // none is negative; empty: all
 
   bool echo = false;                // the prompt comes before the generated text
   std::optional<int32_t> logprobs;  // alternatives listed for each token, 0..20; JSON formats only
@@ -103,6 +112,7 @@ struct BenchOptions {
   int32_t repetitions = 5;
   std::filesystem::path shape_file;  // with random_weights: what is timed instead of a model
   bool random_weights = false;
+  KvOptions kv;  // passes check_kv; its seed is 0
   OutputOptions output;
 };
 

@@ -68,7 +68,7 @@ std::string raw_text(const TextSource& source) {
 }  // namespace
 
 std::string read_text(const TextSource& source, const TextRules& rules, const Console& console) {
-  const std::string name = name_of(source);
+  const std::string name = rules.name.empty() ? name_of(source) : rules.name;
   std::string text = raw_text(source);
   if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     fail(ExitCode::kIo, name, ": the text is UTF-16; convert it to UTF-8 first (iconv -f UTF-16)");

@@ -15,6 +15,7 @@ namespace winnow {
 struct TextRules {
   bool strip_mark = true;    // a UTF-8 byte order mark at the front goes, with a note
   bool strict_utf8 = false;  // invalid UTF-8 fails with kIo instead of becoming U+FFFD
+  std::string name = {};     // in messages; empty: that of its source
 };
 
 /// The text of `source`, valid UTF-8. Fails with kIo where it cannot be read or is UTF-16, with

@@ -8,7 +8,7 @@
 #include "src/commands/commands.h"
 #include "src/commands/session.h"
 #include "src/cpu/cpu_device.h"
-#include "src/kv_cache.h"
+#include "src/kv/store.h"
 
 namespace winnow {
 namespace {
@@ -43,9 +43,10 @@ OrderedJson tensors_json(const Checkpoint& checkpoint) {
 
 /// The plan for a context of `tokens`, filled by one prompt.
 OrderedJson memory_json(const ModelFiles& files, const Device& device, int64_t tokens) {
-  const MemoryPlan plan =
-      plan_memory(files, device, {.capacity = tokens, .prompt_tokens = tokens, .prefill_rows = 0});
-  const uint64_t row_bytes = KvCache::row_bytes(files.config, device.compute_type());
+  RunShape shape;
+  shape.capacity = shape.prompt_tokens = tokens;
+  const MemoryPlan plan = plan_memory(files, device, shape);
+  const uint64_t row_bytes = KvStore::row_bytes(files.config, device.compute_type());
   const auto heads = static_cast<uint64_t>(files.config.n_layers * files.config.n_kv_heads);
   return {{"device", device.name()},
           {"context", tokens},

@@ -86,7 +86,8 @@ ExitCode run_logits(const LogitsOptions& options) {
                        .prefill_rows = options.compute.prefill_rows,
                        .extra_scratch = RowWriter::bytes(files.config.vocab_size)};
   NpyWriter file(options.file, n, files.config.vocab_size);
-  const Model model = load_with_progress(files, options.model, options.compute, shape, console);
+  const Model model = load_with_progress(files, open_device(files, options.compute, console),
+                                         options.model, shape, console);
   Sequence sequence(model.network(), n, shape.prefill_rows);
   RowWriter writer(model, file);
   Progress progress(options.model.progress, "prefill", "rows");

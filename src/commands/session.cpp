@@ -26,20 +26,45 @@ namespace {
 std::string memory_line(const MemoryPlan& plan, const Device& device) {
   return "memory " + format_bytes(plan.total()) + " of " + format_bytes(device.available_bytes()) +
          " free on " + device.name() + ": weights " + format_bytes(plan.weights) + ", KV cache " +
-         format_bytes(plan.kv) + ", scratch " + format_bytes(plan.scratch);
+         format_bytes(plan.kv + plan.kv_again) + ", scratch " + format_bytes(plan.scratch);
 }
 
 }  // namespace
 
-Model load_with_progress(const ModelFiles& files, const ModelOptions& options,
-                         const ComputeOptions& compute, const RunShape& shape,
+std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOptions& compute,
+                                    const Console& console) {
+  return make_device(files, compute, [&](const std::string& line) { console.note(line); });
+}
+
+void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Device& device,
+                  std::span<const int64_t> prompts, RunShape& shape, const Console& console) {
+  shape.kv = resolve_kv(options, files.config, device.compute_type(), prompts.front());
+  shape.kv_plan = plan_kv(shape.kv, prompts, shape.capacity);
+  if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
+  const auto number = [](int64_t n) { return std::to_string(n); };
+  std::string line = "budget  " + number(shape.kv.budget) + " rows a head: ";
+  if (shape.kv.exceeds(prompts.front())) {
+    const Shares& shares = shape.kv.shares;
+    line += number(shares.sink) + " first, " + number(shares.recent) + " last";
+    const int64_t lists = lists_of(shape.kv.group, files.config.group());
+    if (shares.k > 0) {
+      line += ", " + number(shares.k);
+      line += lists == 1 ? " between" : " for each of " + number(lists) + " lists";
+    }
+  } else {
+    line += "the prompt of " + number(prompts.front()) + " fits, every row of it is kept";
+  }
+  console.summary(line);
+}
+
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, const RunShape& shape,
                          const Console& console) {
   Progress progress(options.progress, "loading", "B");
   const LoadProgress update = [&](uint64_t done, uint64_t total) {
     check_interrupt();
     progress.update(done, total);
   };
-  auto device = make_device(files, compute, [&](const std::string& line) { console.note(line); });
   const MemoryPlan plan = plan_memory(files, *device, shape);
   check_memory(plan, *device, shape);
   console.summary(memory_line(plan, *device));

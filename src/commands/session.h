@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "src/cli/console.h"
@@ -17,9 +19,19 @@ ModelFiles noted(ModelFiles files, const Console& console);
 /// number beyond the training is allowed, with a warning.
 int64_t context_size(const ModelConfig& config, int64_t requested, const Console& console);
 
+/// The device that the options ask for; notes go to the console.
+std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOptions& compute,
+                                    const Console& console);
+
+/// What is kept, for a text of up to shape.capacity tokens whose prompts are read in turn: resolves
+/// the options, says what they come to, and plans shape.kv. prompts [at least one]. Fails like
+/// resolve_kv.
+void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Device& device,
+                  std::span<const int64_t> prompts, RunShape& shape, const Console& console);
+
 /// Loads the weights behind a progress bar; a signal stops it.
-Model load_with_progress(const ModelFiles& files, const ModelOptions& options,
-                         const ComputeOptions& compute, const RunShape& shape,
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, const RunShape& shape,
                          const Console& console);
 
 }  // namespace winnow

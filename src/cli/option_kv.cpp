@@ -1,0 +1,113 @@
+#include "src/cli/option_kv.h"
+
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace winnow {
+namespace {
+
+constexpr const char* kGroup = "KV cache";
+constexpr int64_t kMaxRows = std::numeric_limits<int32_t>::max();
+
+/// Digits and a point alone: parse_number takes exponents, too.
+std::optional<double> parse_decimal(std::string_view text) {
+  if (text.find_first_not_of("0123456789.") != std::string_view::npos) return std::nullopt;
+  return parse_number<double>(text);
+}
+
+/// 1024 for 'k', and so on; 0 for what is no unit of bytes.
+double bytes_of_unit(char unit) {
+  switch (unit) {
+    case 'k':
+    case 'K': return 0x1p10;
+    case 'm':
+    case 'M': return 0x1p20;
+    case 'g':
+    case 'G': return 0x1p30;
+    default: return 0;
+  }
+}
+
+/// A result has a place of its own: stdout is the text's.
+void add_result(OptionSet& set, const OptionText& text, std::filesystem::path& field) {
+  set.add_value(text, [&field](const std::string& name, const std::string& value) {
+    refuse_empty(name, value);
+    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
+    field = value;
+  });
+}
+
+}  // namespace
+
+KvBudget read_kv_budget(const std::string& name, const std::string& value) {
+  const std::string_view number =
+      std::string_view(value).substr(0, value.empty() ? 0 : value.size() - 1);
+  const char unit = value.empty() ? '\0' : value.back();
+  if (unit == '%') {
+    const std::optional<double> percent = parse_decimal(number);
+    if (percent && *percent > 0 && *percent <= 100) return {KvBudget::Unit::kPercent, *percent};
+    fail(ExitCode::kUsage, name, " must be over 0% and at most 100%, not ", quoted(value));
+  }
+  if (const double factor = bytes_of_unit(unit); factor > 0) {
+    const std::optional<int64_t> n = parse_number<int64_t>(number);
+    if (n && *n > 0) return {KvBudget::Unit::kBytes, static_cast<double>(*n) * factor};
+    fail(ExitCode::kUsage, name, " must be a whole number of K, M or G from 1, like 512M, not ",
+         quoted(value));
+  }
+  const std::optional<int64_t> rows = parse_number<int64_t>(value);
+  if (rows && *rows >= 1 && *rows <= kMaxRows) {
+    return {KvBudget::Unit::kRows, static_cast<double>(*rows)};
+  }
+  fail(ExitCode::kUsage, name, " must be rows from 1 to ", kMaxRows,
+       ", like 2048, or a part of the prompt, like 10%, or bytes, like 512M, not ", quoted(value));
+}
+
+void add_kv_options(OptionSet& set, KvOptions& kv) {
+  set.begin_group(kGroup);
+  Choices<std::string> policies;
+  for (const std::string_view name : policy_names()) policies.emplace_back(name, name);
+  set.add_choice({"--kv-policy", "", "which rows are kept of a prompt"}, kv.policy, policies);
+  set.add_value({"--kv-budget", "N|P%|BYTES",
+                 "rows a head, or 10% of the prompt, or 512M in all (default none)"},
+                [&kv](const std::string& name, const std::string& value) {
+                  kv.budget = read_kv_budget(name, value);
+                });
+  set.add_number({"--kv-sink", "N", "first rows that are kept (default the policy's own)"}, kv.sink,
+                 Range<int64_t>{0, kMaxRows});
+  set.add_number({"--kv-recent", "N", "last rows that are kept, from 1 (default the policy's own)"},
+                 kv.recent, Range<int64_t>{1, kMaxRows});
+  set.add_choice<std::optional<Group>>(
+      {"--kv-group", "", "a list a query head, or one for its group (default the policy's own)"},
+      kv.group,
+      {{"head", Group::kHead}, {"mean", Group::kMean}, {"max", Group::kMax}, {"sum", Group::kSum}});
+  set.add_flag(
+      {"--kv-fill", "", "longer lists where they share rows, up to the budget (default off)"},
+      [&kv] { kv.fill = true; });
+  set.add_number({"--kv-recompact", "N", "select anew every N generated tokens; 0: never"},
+                 kv.recompact, Range<int64_t>{0, kMaxRows});
+  set.add_flag({"--kv-reselect", "", "select anew after a later prompt, too (default off)"},
+               [&kv] { kv.reselect = true; });
+  set.add_choice({"--kv-positions", "", "rows' place in the text, or in the cache"},
+                 kv.places_in_cache, {{"original", false}, {"cache", true}});
+}
+
+void add_then(OptionSet& set, GenerateOptions& options) {
+  set.begin_group(kGroup);
+  set.add_value({"--then", "TEXT", "a second text, read over what was kept (default none)"},
+                [&options](const std::string& name, const std::string& value) {
+                  refuse_empty(name, value);
+                  options.then_prompt = value;
+                });
+}
+
+void add_kv_views(OptionSet& set, GenerateOptions& options) {
+  set.begin_group(kGroup);
+  set.add_flag({"--kv-show", "", "what was kept of the prompt, on stderr (default off)"},
+               [&options] { options.kv_show = true; });
+  add_result(set, {"--kv-map", "FILE.html", "the same as a page (default none)"}, options.kv_map);
+  add_result(set, {"--kv-dump", "FILE.json", "the same for programs (default none)"},
+             options.kv_dump);
+}
+
+}  // namespace winnow

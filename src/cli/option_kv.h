@@ -1,0 +1,23 @@
+// The options about the cache: what is kept of the K/V rows, what is read over it, how to look at
+// it.
+#pragma once
+
+#include "src/cli/option_set.h"
+#include "src/cli/options.h"
+
+namespace winnow {
+
+/// What is kept. Whether the options go together is for check_kv to say.
+void add_kv_options(OptionSet& set, KvOptions& kv);
+
+/// --then.
+void add_then(OptionSet& set, GenerateOptions& options);
+
+/// --kv-show, --kv-map and --kv-dump.
+void add_kv_views(OptionSet& set, GenerateOptions& options);
+
+/// A budget of rows ("2048"), of percent ("2.5%") or of bytes ("512M", binary K, M or G). Fails
+/// with kUsage.
+KvBudget read_kv_budget(const std::string& name, const std::string& value);
+
+}  // namespace winnow
