@@ -58,6 +58,7 @@ class Run {
     }
     result_.prefill_ms = ms_since(start);
     result_.rows_kept = sequence_.cache().rows_held();
+    result_.rows_shared = sequence_.rows_shared();
     result_.bytes_kept = sequence_.cache().bytes_held();
     if (hooks_.prompt_read) hooks_.prompt_read();
     hash_.add(host_logits());

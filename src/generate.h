@@ -42,7 +42,8 @@ struct Generation {
   StopReason stop_reason = StopReason::kLength;
   int64_t decode_passes = 0;
   int64_t rows_kept = 0;    // K/V rows over all layers and heads, right after the prompts
-  uint64_t bytes_kept = 0;  // of those rows
+  int64_t rows_shared = 0;  // see Sequence::rows_shared
+  uint64_t bytes_kept = 0;  // of the rows kept
   double prefill_ms = 0;
   double decode_ms = 0;
   std::string logits_hash;  // of the last prompt position and of the last step

@@ -25,8 +25,9 @@ using OrderedJson = nlohmann::ordered_json;
 struct BenchRow {
   std::string phase;  // "prefill", "compact" or "decode"
   int64_t n_tokens = 0;
-  int64_t depth = 0;          // tokens in the cache before
-  std::vector<double> rates;  // tokens per second, for "compact" milliseconds; sorted
+  int64_t depth = 0;              // tokens in the cache before
+  std::optional<int64_t> budget;  // rows of a KV head that are kept at most
+  std::vector<double> rates;      // tokens per second, for "compact" milliseconds; sorted
 
   const char* unit() const { return phase == "compact" ? "ms" : "tokens/s"; }
   double median() const {
@@ -74,7 +75,7 @@ class Bench {
   std::vector<BenchRow> prefill(int64_t n) const {
     const std::vector<int32_t> prompt = synthetic_prompt(n, n_ids_);
     std::vector<double> compact_ms;
-    const BenchRow row{.phase = "prefill", .n_tokens = n, .rates = {}};
+    const BenchRow row{.phase = "prefill", .n_tokens = n, .budget = budget(n), .rates = {}};
     std::vector<BenchRow> rows = {measure(row, options_.repetitions, [&] {
       Sequence sequence(model_.network(), sequence_options(n, n));
       const Clock::time_point start = Clock::now();
@@ -93,7 +94,11 @@ class Bench {
   /// and how long it took to winnow it is a row of its own.
   std::vector<BenchRow> decode(int64_t n, int64_t depth) const {
     const std::vector<int32_t> prompt = synthetic_prompt(std::max<int64_t>(depth, 1), n_ids_);
-    const BenchRow row{.phase = "decode", .n_tokens = n, .depth = depth, .rates = {}};
+    const BenchRow row{.phase = "decode",
+                       .n_tokens = n,
+                       .depth = depth,
+                       .budget = budget(std::ssize(prompt)),
+                       .rates = {}};
     const int64_t n_prompt = std::ssize(prompt);
     const bool one_prompt = settings(n_prompt).exceeds(n_prompt);
     const int64_t tokens = one_prompt ? n * (options_.repetitions + 1) : n;
@@ -119,7 +124,11 @@ class Bench {
  private:
   static void add_compact(int64_t n, std::vector<double> ms, std::vector<BenchRow>& rows) {
     std::ranges::sort(ms);
-    if (ms.front() > 0) rows.push_back({.phase = "compact", .n_tokens = n, .rates = std::move(ms)});
+    if (ms.front() > 0)
+      rows.push_back({.phase = "compact",
+                      .n_tokens = n,
+                      .budget = rows.front().budget,
+                      .rates = std::move(ms)});
   }
 
   double decode_seconds(Sequence& sequence, int64_t n) const {
@@ -131,6 +140,11 @@ class Bench {
     }
     sequence.wait();
     return seconds_since(start);
+  }
+
+  std::optional<int64_t> budget(int64_t n_prompt) const {
+    const int64_t rows = settings(n_prompt).budget;
+    return rows == KvSettings::kNoBudget ? std::nullopt : std::optional(rows);
   }
 
   KvSettings settings(int64_t n_prompt) const {
@@ -197,6 +211,7 @@ OrderedJson row_json(const BenchRow& row, const Model& model, const BenchOptions
   json["max"] = row.rates.back();
   json["runs"] = row.rates;
   json["kv_policy"] = options.kv.policy;
+  json["kv_budget"] = row.budget ? OrderedJson(*row.budget) : OrderedJson(nullptr);
   json["arena_high_water"] = model.device->arena().high_water();
   json["device"] = model.device->name();
   return json;

@@ -77,7 +77,9 @@ RunShape make_shape(const GenerateOptions& options, const ModelFiles& files,
   RunShape shape{.capacity = std::min(context, n_prompt + request.max_tokens),
                  .prompt_tokens = *std::ranges::max_element(prompts),
                  .prefill_rows = options.compute.prefill_rows};
-  plan_kv_rows(options.kv, files, device, prompts, shape, console);
+  KvOptions kv = options.kv;
+  kv.seed = request.sampler.seed;  // also one that was drawn: told, it repeats the whole run
+  plan_kv_rows(kv, files, device, prompts, shape, console);
   return shape;
 }
 

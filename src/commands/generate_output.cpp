@@ -22,7 +22,7 @@ OrderedJson kv_json(const RunRecord& run) {
   if (settings.budget != KvSettings::kNoBudget) json["budget"] = settings.budget;
   json["rows_full"] = run.rows_full();
   json["rows_kept"] = run.result.rows_kept;
-  json["rows_shared"] = run.sequence.rows_shared();
+  json["rows_shared"] = run.result.rows_shared;
   json["bytes_full"] = run.bytes_full();
   json["bytes_kept"] = run.result.bytes_kept;
   json["bytes_peak"] = static_cast<uint64_t>(meter.most_held()) * run.row_bytes();
@@ -118,8 +118,10 @@ void print_summary(const Console& console, const RunRecord& run) {
   print("prefill %8.1f ms   %zu tokens, %.1f tokens/s", result.prefill_ms, run.prompt_tokens(),
         run.prompt_per_second());
   if (run.sequence.compact_ms() > 0) {
-    print("winnow  %8.1f ms   of it; %lld rows less than the budget, as lists share them",
-          run.sequence.compact_ms(), static_cast<long long>(run.sequence.rows_shared()));
+    const std::string shared = std::to_string(result.rows_shared) + " rows less than the budget, " +
+                               "because several heads chose them";
+    print("winnow  %8.1f ms   to score, select and compact%s", run.sequence.compact_ms(),
+          result.rows_shared > 0 ? ("; " + shared).c_str() : "");
   }
   print("decode  %8.1f ms   %zu tokens, %.1f tokens/s, ended by %s", result.decode_ms,
         result.tokens.size(), run.predicted_per_second(), stop_reason_name(result.stop_reason));
