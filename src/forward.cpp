@@ -157,8 +157,10 @@ KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   const KvSettings& kv = options_.kv;
   const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
   int64_t growth = options_.capacity - cache_.next_position() - n;
-  if (kind != KvPass::Kind::kInPlace && kv.recompact > 0) {
-    growth = std::min(growth, kv.recompact);
+  if (kv.recompact > 0) {
+    const int64_t to_budget =
+        kind == KvPass::Kind::kInPlace ? std::max<int64_t>(kv.budget - n, 0) : 0;
+    growth = std::min(growth, to_budget + kv.recompact);
   } else if (kind != KvPass::Kind::kInPlace && ring) {
     growth = 0;
   }
@@ -203,8 +205,10 @@ void Sequence::run_step() {
 /// Whether it is time for a selection, and there is something to drop or no room to go on.
 bool Sequence::reselects_now() const {
   const KvSettings& kv = options_.kv;
-  if (kv.recompact == 0 || steps_since_selection_ < kv.recompact - 1) return false;
-  return !cache_.has_room(1) || KvPass::most_rows(cache_, network_.config) + 1 > kv.budget;
+  if (kv.recompact == 0) return false;
+  if (!cache_.has_room(1)) return true;
+  return steps_since_selection_ >= kv.recompact - 1 &&
+         KvPass::most_rows(cache_, network_.config) + 1 > kv.budget;
 }
 
 /// A step like a prefill of one row: in each layer all rows that are stored are candidates, and the

@@ -54,12 +54,12 @@ class Run {
     } catch (const Error& error) {
       if (interrupt_signal() == 0) throw;
       result_.stop_reason = StopReason::kInterrupt;
-      return false;
     }
     result_.prefill_ms = ms_since(start);
     result_.rows_kept = sequence_.cache().rows_held();
     result_.rows_shared = sequence_.rows_shared();
     result_.bytes_kept = sequence_.cache().bytes_held();
+    if (result_.stop_reason == StopReason::kInterrupt) return false;
     if (hooks_.prompt_read) hooks_.prompt_read();
     hash_.add(host_logits());
     return true;

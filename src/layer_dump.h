@@ -13,9 +13,8 @@ namespace winnow {
 /// Writes, for each layer LL that is asked for,
 ///
 ///   layer_LL.q_last.npy   [n_heads, head_dim]           the query of the prompt's last token
-///   layer_LL.k.npy        [n_kv_heads, rows, head_dim]  the keys in order of position, rotated,
-///   before
-///                                                       any is dropped; NaN where a head has fewer
+///   layer_LL.k.npy        [n_kv_heads, rows, head_dim]  the rotated keys by position, before any
+///                                                       is dropped; NaN where a head has fewer
 ///
 /// in fp32. A later prompt's files replace an earlier one's.
 class LayerDump {

@@ -63,6 +63,13 @@ BenchRow measure(BenchRow row, int32_t repeats, const Run& run) {
   return row;
 }
 
+/// What is kept of a prompt of `n_prompt` tokens. One token is kept, whatever share is asked for.
+KvSettings bench_settings(const BenchOptions& options, const ModelFiles& files,
+                          const Device& device, int64_t n_prompt) {
+  if (n_prompt == 1) return {};
+  return resolve_kv(options.kv, files.config, device.compute_type(), n_prompt);
+}
+
 class Bench {
  public:
   Bench(const ModelFiles& files, const Model& model, const BenchOptions& options)
@@ -148,7 +155,7 @@ class Bench {
   }
 
   KvSettings settings(int64_t n_prompt) const {
-    return resolve_kv(options_.kv, files_.config, model_.device->compute_type(), n_prompt);
+    return bench_settings(options_, files_, *model_.device, n_prompt);
   }
 
   SequenceOptions sequence_options(int64_t n_prompt, int64_t capacity) const {
@@ -173,7 +180,7 @@ class Bench {
 RunShape widest_shape(const BenchOptions& options, const ModelFiles& files, const Device& device) {
   RunShape shape{.prefill_rows = options.compute.prefill_rows};
   const auto widen = [&](int64_t n_prompt, int64_t capacity) {
-    const KvSettings kv = resolve_kv(options.kv, files.config, device.compute_type(), n_prompt);
+    const KvSettings kv = bench_settings(options, files, device, n_prompt);
     const KvPlan plan = plan_kv(kv, {&n_prompt, 1}, capacity);
     const bool first = shape.capacity == 0;
     shape.prompt_tokens = std::max(shape.prompt_tokens, n_prompt);
@@ -183,6 +190,8 @@ RunShape widest_shape(const BenchOptions& options, const ModelFiles& files, cons
     shape.kv_plan.layer_rows = std::max(shape.kv_plan.layer_rows, plan.layer_rows);
     const int64_t budget = first ? kv.budget : std::max(kv.budget, shape.kv.budget);
     shape.kv = kv;
+    shape.kv.fill = options.kv.fill;
+    shape.kv.places_in_cache = options.kv.places_in_cache;
     shape.kv.budget = budget;
   };
   for (const int64_t n : options.prompt_tokens) widen(n, n);

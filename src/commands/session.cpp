@@ -1,5 +1,8 @@
 #include "src/commands/session.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "src/base/format_bytes.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/progress.h"
@@ -12,7 +15,8 @@ ModelFiles noted(ModelFiles files, const Console& console) {
 }
 
 int64_t context_size(const ModelConfig& config, int64_t requested, const Console& console) {
-  if (requested == 0) return config.max_positions;
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows are counted in 32 bits
+  if (requested == 0) return std::min(config.max_positions, kMost);
   if (requested > config.max_positions) {
     console.warn("-c " + std::to_string(requested) + ": the model was trained for " +
                  std::to_string(config.max_positions) + " tokens");

@@ -13,7 +13,6 @@ KvCache::KvCache(const ModelConfig& config, Device& device, bool places_in_cache
 
 void KvCache::make_room(int64_t room) {
   WINNOW_CHECK(empty(), "rows are held already");
-  store_.reset();  // of a first prompt that was not read to its end
   auto store = std::make_unique<KvStore>(config_, device_, region(side_), places_in_cache_);
   const std::vector<HeadRows> heads(static_cast<size_t>(config_.n_kv_heads),
                                     {.room = static_cast<int32_t>(room)});

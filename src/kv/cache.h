@@ -28,6 +28,11 @@ class KvCache {
   /// Memory for `room` rows a head, for an empty cache.
   void make_room(int64_t room);
 
+  /// Gives that memory back where no row came to count.
+  void drop_unused_room() {
+    if (empty()) store_.reset();
+  }
+
   /// A store without layers in the region that the cache does not use now.
   std::unique_ptr<KvStore> new_store() const;
 

@@ -32,7 +32,7 @@ KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
 
 uint64_t KvPass::scratch_bytes(const ModelConfig& config, DType type, const KvSettings& settings,
                                int64_t max_rows) {
-  constexpr uint64_t kAllocations = 8;  // an upper bound, for their alignment
+  constexpr uint64_t kAllocations = 16;  // an upper bound, for their alignment
   const auto heads = static_cast<uint64_t>(config.n_kv_heads);
   const auto entries = heads * static_cast<uint64_t>(max_rows);
   const uint64_t plain =
@@ -182,6 +182,7 @@ void KvPass::close_layer(const LayerRows& layer) {
   if (kind_ == Kind::kCopy) load.elsewhere -= store_->layer_rows(layer.layer);
   meter_.count_layer(n_, load);
   if (kind_ == Kind::kWinnow) compact(layer);
+  if (store_->n_layers() == config_.n_layers) store_->upload_counters();
 }
 
 void KvPass::compact(const LayerRows& layer) {
@@ -211,7 +212,6 @@ KvMeter KvPass::finish() {
     cache_.count_pass(n_, meter_);
     cache_.close_prefill(n_);
   } else {
-    store_->upload_counters();
     cache_.replace(std::move(store_), n_);
   }
   meter_.close_pass(n_, position);

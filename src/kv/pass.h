@@ -1,10 +1,9 @@
 // What happens to the cache while rows go through the layers. One of three things:
 //
-//   in place   the rows join the store                              (it has room, nothing is
-//   dropped) copy       each layer moves to a new store with more room, and the rows join it there
-//   winnow     each layer's rows, old and new, lie in scratch memory; what a selection keeps of
-//   them
-//              moves to a new store before the next layer begins
+//   in place   the rows join the store: it has room, and nothing is dropped
+//   copy       each layer moves to a new store with more room, where the rows join it
+//   winnow     each layer's rows, old and new, lie in scratch memory; what a selection keeps moves
+//              to a new store before the next layer begins
 //
 //   winnow     layer 0           layer 1           layer 2
 //   scratch    [old | new    ]   [old | new    ]   [old | new    ]     the same memory each time
@@ -52,6 +51,13 @@ class KvPass {
   /// where generated rows are appended. Takes memory of the scratch region, which the caller
   /// rewinds after the pass is gone. Fails with kMemory.
   KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, int64_t growth);
+
+  /// A pass that was not finished leaves nothing behind.
+  ~KvPass() {
+    if (kind_ == Kind::kInPlace) cache_.drop_unused_room();
+  }
+  KvPass(const KvPass&) = delete;
+  KvPass& operator=(const KvPass&) = delete;
 
   /// What `n` more rows ask for.
   static Kind kind_for(const KvCache& cache, const ModelConfig& config, const KvSettings& settings,

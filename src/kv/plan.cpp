@@ -18,9 +18,10 @@ class Text {
     if (selects && settings_.exceeds(rows_ + n)) {
       select(rows_ + n);
       plan_.twice = plan_.twice || again;
-    } else if (!winnowed_) {
+    } else if (!winnowed_ && (settings_.recompact == 0 || !again)) {
       rows_ += n;
-      plan_.room = capacity_;
+      const int64_t before_selection = std::max(rows_, settings_.budget) + settings_.recompact;
+      plan_.room = settings_.recompact > 0 ? std::min(before_selection, capacity_) : capacity_;
     } else {
       rows_ += n;
       plan_.room = std::max(plan_.room, rows_ + growth());

@@ -2,7 +2,7 @@
 //
 // A method divides the budget of a KV head, scores the rows of the zone between, and says where a
 // generated token's row goes. All else is done by the runtime, once for every method: scores of a
-// group combined, exact top-k, compaction, positions, masks, rings, counting (src/kv/winnower.h).
+// group combined, exact top-k, compaction, positions, masks, rings, counting (src/kv/pass.h).
 #pragma once
 
 #include <cstdint>

@@ -14,9 +14,9 @@ namespace winnow {
 ///   a ring      | row 0 | ... | older | newest | oldest | ... |    the next row overwrites the
 ///                             |<--- ring_rows[h], turning --->|    oldest: that is slot[h]
 ///
-/// Row i of a batch becomes row slot[h] + appended + i. It attends to rows [0, visible[h] +
-/// appended
-/// + i) whose mask has the query head's bit; itself is one of them. A ring takes one row at a time.
+/// Row i of a batch becomes row slot[h] + appended + i. It attends to those of the rows [0,
+/// visible[h] + appended + i) whose mask has the query head's bit; it is itself the last one added.
+/// A ring takes one row at a time.
 struct KvRows {
   void* k = nullptr;                   // [entries, head_dim] T, rotated to their positions
   void* v = nullptr;                   // [entries, head_dim] T
