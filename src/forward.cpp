@@ -99,19 +99,50 @@ void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, co
   device_.down(w, batch, a);              // x += h Wdown^T
 }
 
+void Sequence::check_room(int64_t n) const {
+  WINNOW_CHECK(n > 0, "a prompt has at least one token");
+  if (n <= options_.capacity - cache_.next_position()) return;
+  fail(ExitCode::kPrompt, "the prompt does not fit: ", n, " tokens after ", cache_.next_position(),
+       ", and room for ", options_.capacity);
+}
+
 void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
   const auto n = static_cast<int64_t>(tokens.size());
-  WINNOW_CHECK(n > 0, "a prompt has at least one token");
-  if (n > options_.capacity - cache_.next_position()) {
-    fail(ExitCode::kPrompt, "the prompt does not fit: ", n, " tokens after ",
-         cache_.next_position(), ", and room for ", options_.capacity);
-  }
+  check_room(n);
   const ScratchScope scope(scratch_);
   KvPass pass = open_pass(KvPass::kind_for(cache_, network_.config, options_.kv, n), n);
+  KvPass* const passes[] = {&pass};
   const Batch prompt = upload_batch(tokens);
-  run_prompt(prompt, pass, hooks);
+  run_prompt(prompt, passes, hooks);
+  take_logits(prompt);
   mark_seen(tokens);
   close_pass(pass);
+}
+
+void Sequence::prefill_together(std::span<Sequence* const> sequences,
+                                std::span<const int32_t> tokens, const PrefillHooks& hooks) {
+  Sequence& first = *sequences.front();
+  const auto n = static_cast<int64_t>(tokens.size());
+  const ScratchScope scope(first.scratch_);
+  std::vector<std::unique_ptr<KvPass>> passes;
+  std::vector<KvPass*> all;
+  for (Sequence* sequence : sequences) {
+    WINNOW_CHECK(&sequence->device_ == &first.device_ && sequence->cache_.empty(),
+                 "not an empty sequence of the same network");
+    WINNOW_CHECK(sequence->options_.kv.places_in_cache == first.options_.kv.places_in_cache,
+                 "places are counted in the text or in the cache, for all alike");
+    sequence->check_room(n);
+    const auto kind = all.empty() ? KvPass::Kind::kWinnow : KvPass::Kind::kFollow;
+    passes.emplace_back(new KvPass(sequence->open_pass(kind, n)));
+    all.push_back(passes.back().get());
+  }
+  const Batch prompt = first.upload_batch(tokens);
+  first.run_prompt(prompt, all, hooks);
+  for (size_t i = 0; i < all.size(); ++i) {
+    sequences[i]->take_logits(prompt);
+    sequences[i]->mark_seen(tokens);
+    sequences[i]->close_pass(*all[i]);
+  }
 }
 
 /// Layer by layer over the whole prompt, in chunks of rows: chunk c of a layer needs the K/V rows
@@ -121,7 +152,8 @@ void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hook
 ///            chunk 0   chunk 1   chunk 2
 ///   layer 0     1         2         3      select, compact
 ///   layer 1     4         5         6      select, compact
-void Sequence::run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks& hooks) {
+void Sequence::run_prompt(const Batch& prompt, std::span<KvPass* const> passes,
+                          const PrefillHooks& hooks) {
   const ModelConfig& c = network_.config;
   const int64_t chunk = std::min(options_.prefill_rows, prompt.n);
   const Activations a = make_activations(chunk);
@@ -131,7 +163,7 @@ void Sequence::run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks&
   const auto total = static_cast<uint64_t>(c.n_layers * prompt.n);
   device_.embed(network_.weights.embedding, prompt);
   for (int64_t l = 0; l < c.n_layers; ++l) {
-    KvRows kv = pass.open_layer(l);
+    KvRows kv = passes.front()->open_layer(l);
     const std::byte* last_query = nullptr;
     for (int64_t first = 0; first < prompt.n; first += chunk) {
       const Batch rows = slice(prompt, first, std::min(chunk, prompt.n - first), c.hidden_size);
@@ -143,11 +175,15 @@ void Sequence::run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks&
       done += static_cast<uint64_t>(rows.n);
       if (hooks.progress) hooks.progress(done, total);
     }
-    const LayerRows layer = pass.rows_of(l, kv, last_query);
+    const LayerRows layer = passes.front()->rows_of(l, kv, last_query);
     if (hooks.layer_rows) hooks.layer_rows(layer);
-    pass.close_layer(layer);
+    for (KvPass* pass : passes) pass->close_layer(layer);
   }
-  const Batch last = slice(prompt, prompt.n - 1, 1, c.hidden_size);
+}
+
+/// The logits of the last row of a prompt that went through all layers.
+void Sequence::take_logits(const Batch& prompt) {
+  const Batch last = slice(prompt, prompt.n - 1, 1, network_.config.hidden_size);
   device_.logits(network_.weights, last, step_activations_, logits_);
 }
 
@@ -156,12 +192,12 @@ void Sequence::run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks&
 KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   const KvSettings& kv = options_.kv;
   const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
+  const bool drops = kv.exceeds(KvPass::most_rows(cache_, network_.config) + n);
   int64_t growth = options_.capacity - cache_.next_position() - n;
   if (kv.recompact > 0) {
-    const int64_t to_budget =
-        kind == KvPass::Kind::kInPlace ? std::max<int64_t>(kv.budget - n, 0) : 0;
+    const int64_t to_budget = cache_.empty() && !drops ? kv.budget - n : 0;
     growth = std::min(growth, to_budget + kv.recompact);
-  } else if (kind != KvPass::Kind::kInPlace && ring) {
+  } else if (ring && (drops || kind == KvPass::Kind::kCopy)) {
     growth = 0;
   }
   return {kind, {network_.config, device_, kv, meter_}, cache_, n, growth};

@@ -62,6 +62,12 @@ class Sequence {
   /// cache is as it was before. Fails with kPrompt where the text would outgrow its capacity.
   void prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks = {});
 
+  /// Reads one prompt into several empty sequences of the same network, each of which keeps what
+  /// its settings say, as if it had read the prompt alone: the prompt goes through the network
+  /// once. If anything throws, all are as they were. places_in_cache is the same for all.
+  static void prefill_together(std::span<Sequence* const> sequences,
+                               std::span<const int32_t> tokens, const PrefillHooks& hooks = {});
+
   /// Draws the next token from the first `n_ids` of logits().
   int32_t sample(int32_t n_ids, const SamplerOptions& options);
 
@@ -96,7 +102,9 @@ class Sequence {
   Batch upload_batch(std::span<const int32_t> tokens);
   Activations make_activations(int64_t rows);
   void run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv);
-  void run_prompt(const Batch& prompt, KvPass& pass, const PrefillHooks& hooks);
+  void check_room(int64_t n) const;
+  void run_prompt(const Batch& prompt, std::span<KvPass* const> passes, const PrefillHooks& hooks);
+  void take_logits(const Batch& prompt);
   void run_step();
   void step_and_reselect();
   bool reselects_now() const;

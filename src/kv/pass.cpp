@@ -51,14 +51,24 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
       cache_(cache),
       n_(n),
       growth_(growth),
+      drops_rows_(settings_.exceeds(most_rows(cache, config_) + n)),
       no_rows_(static_cast<size_t>(config_.n_kv_heads)) {
   if (kind_ == Kind::kInPlace) {
     if (cache_.empty()) cache_.make_room(n + growth);
     return;
   }
-  make_scratch();
-  if (kind_ == Kind::kWinnow) selector_.emplace(config_, device_, settings_, scratch_.capacity);
+  if (!settings_.policy) settings_.policy = make_policy("full", 0);
+  if (kind_ != Kind::kFollow) make_scratch();
+  if (kind_ == Kind::kFollow) {
+    WINNOW_CHECK(cache_.empty(), "a cache that holds rows cannot follow");
+    scratch_.capacity = n_;
+  }
+  if (selects()) selector_.emplace(config_, device_, settings_, scratch_.capacity);
   store_ = cache_.new_store();
+}
+
+bool KvPass::selects() const {
+  return kind_ == Kind::kWinnow || kind_ == Kind::kFollow;
 }
 
 /// One layer of full K/V: every head has room for its old rows and the new ones. A copying pass
@@ -78,7 +88,7 @@ void KvPass::make_scratch() {
                  .row = memory.allocate_array<int32_t>("old rows", heads * old),
                  .count = memory.allocate_array<int32_t>("old counts", heads)};
   }
-  if (kind_ == Kind::kWinnow || settings_.places_in_cache) {
+  if (selects() || settings_.places_in_cache) {
     scratch_.k = memory.allocate("layer k", bytes);
   }
   if (kind_ == Kind::kCopy) return;
@@ -156,8 +166,8 @@ HeadRows KvPass::after_copy(const HeadRows& old) const {
 }
 
 HeadRows KvPass::after_selection(int32_t rows) const {
-  const bool ring =
-      settings_.recompact == 0 && settings_.policy->decode_rule() == DecodeRule::kRing;
+  const bool ring = drops_rows_ && settings_.recompact == 0 &&
+                    settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
   if (ring) {
     head.ring_rows = std::min(rows, static_cast<int32_t>(settings_.shares.recent));
@@ -181,7 +191,7 @@ void KvPass::close_layer(const LayerRows& layer) {
   for (const HeadRows& old : old_heads(layer.layer)) load.visible += old.rows + 1;
   if (kind_ == Kind::kCopy) load.elsewhere -= store_->layer_rows(layer.layer);
   meter_.count_layer(n_, load);
-  if (kind_ == Kind::kWinnow) compact(layer);
+  if (selects()) compact(layer);
   if (store_->n_layers() == config_.n_layers) store_->upload_counters();
 }
 

@@ -11,6 +11,9 @@
 //   new store  [kept]            [kept]            [kept]              packed, one after the other
 //
 // A new store takes the place of the old one at the very end: until then the cache is as it was.
+//
+// Several empty caches may be filled by one prompt. The first pass winnows as above; the others
+// follow: each selects among the rows of the same scratch layer, for a store of its own.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +48,7 @@ struct KvPassScene {
 
 class KvPass {
  public:
-  enum class Kind { kInPlace, kCopy, kWinnow };
+  enum class Kind { kInPlace, kCopy, kWinnow, kFollow };
 
   /// For `n` rows on top of `cache`. `growth`: rows that a head must have room for afterwards,
   /// where generated rows are appended. Takes memory of the scratch region, which the caller
@@ -90,6 +93,7 @@ class KvPass {
   int64_t rows_shared() const { return rows_shared_; }
 
  private:
+  bool selects() const;
   std::span<const HeadRows> old_heads(int64_t l) const;
   HeadRows after_copy(const HeadRows& old) const;
   HeadRows after_selection(int32_t rows) const;
@@ -106,6 +110,7 @@ class KvPass {
   KvCache& cache_;
   int64_t n_;
   int64_t growth_;
+  bool drops_rows_;                // the budget does not hold all rows of some head
   std::vector<HeadRows> no_rows_;  // the heads of an empty cache
   std::unique_ptr<KvStore> store_;
   std::optional<Selector> selector_;

@@ -2,6 +2,8 @@
 // interruptions, selections between tokens.
 #pragma once
 
+#include <memory>
+
 #include "tests/support/winnow_cases.h"
 
 namespace winnow::test {
@@ -180,6 +182,46 @@ inline void check_recompaction(const Loader& load, DType type) {
       const int64_t now = sequence.cache().rows_held();
       if (i % 5 != 0) CHECK(now == before + heads);
       before = now;
+    }
+  }
+}
+
+/// One prompt that is read into several caches leaves each as if it had been read alone.
+inline void check_together(const Loader& load, DType type) {
+  for (const TinyModel& shape : winnow_shapes(type)) {
+    const Model model = load(shape, 8 * kCapacity);
+    const std::vector<int32_t> prompt = prompt_of(shape, kPrompt, 30);
+    std::vector<KvOptions> options = {{}, kv_options("sage", 24), kv_options("sage", kPrompt + 5)};
+    options.push_back(kv_options("streaming", 12));
+    options.push_back(kv_options("random", 40));
+    options.push_back(kv_options("sage", 30));
+    options.back().recompact = 4;
+    options.push_back(kv_options("sage", 30));
+    options.back().group = Group::kMax;
+    const auto finish = [&](Sequence& sequence) {
+      State state = state_of(sequence, model);
+      for (int i = 0; i < 25; ++i) step(sequence, i);
+      const State end = state_of(sequence, model);
+      state.logits.insert(state.logits.end(), end.logits.begin(), end.logits.end());
+      state.kept.heads.insert(state.kept.heads.end(), end.kept.heads.begin(), end.kept.heads.end());
+      return state;
+    };
+    std::vector<std::unique_ptr<Sequence>> sequences;
+    std::vector<Sequence*> all;
+    for (const KvOptions& kv : options) {
+      const KvSettings settings =
+          resolve_kv(kv, model.config, model.device->compute_type(), kPrompt);
+      sequences.emplace_back(new Sequence(
+          model.network(), {.capacity = kCapacity, .prefill_rows = 9, .kv = settings}));
+      all.push_back(sequences.back().get());
+    }
+    Sequence::prefill_together(all, prompt);
+    for (size_t i = 0; i < options.size(); ++i) {
+      CAPTURE(i);
+      Sequence alone = make_sequence(model, options[i], kPrompt, kCapacity, 9);
+      alone.prefill(prompt);
+      CHECK(alone.meter().footprint() == all[i]->meter().footprint());
+      check_same(finish(*all[i]), finish(alone));
     }
   }
 }

@@ -249,6 +249,7 @@ inline const std::vector<Promise>& promises() {
       {"a second prompt is selected together with the first", check_second_prompt_reselected},
       {"an interrupted prompt leaves the cache as it was", check_interrupted},
       {"rows are selected anew every so many tokens", check_recompaction},
+      {"one prompt fills several caches", check_together},
       {"one list a KV head", check_groups},
       {"shared rows are spent on a larger k", check_fill},
       {"the meters read their closed formulas", check_meters},
