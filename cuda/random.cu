@@ -1,10 +1,10 @@
 // Random weights, for timing a network whose weights are not at hand.
 //
-//   u_i = mix(seed + (i + 1) * phi) / 2^63 - 1, in [-1, 1)
+//   u_i = splitmix64(seed, i) / 2^63 - 1, in [-1, 1)
 //   to[i] = sqrt(3) * scale * u_i
 //
-// mix is the finaliser of splitmix64, phi is 2^64 over the golden ratio. A counted generator needs
-// no state: thread t makes elements t, t + threads, ... Bound by writing memory.
+// A counted generator (src/base/splitmix.h) needs no state: thread t makes elements t, t + threads,
+// ... Bound by writing memory.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -12,6 +12,7 @@
 
 #include "cuda/check.h"
 #include "cuda/random.h"
+#include "src/base/splitmix.h"
 
 namespace winnow::cuda {
 namespace {
@@ -19,18 +20,12 @@ namespace {
 constexpr int kThreads = 256;
 constexpr uint64_t kMaxBlocks = 4096;
 
-__device__ uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31);
-}
-
 /// to [n]; amplitude = sqrt(3) * scale
 template <class T>
 __global__ void fill_random_kernel(T* to, uint64_t n, uint64_t seed, float amplitude) {
   const uint64_t step = uint64_t{gridDim.x} * kThreads;
   for (uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) {
-    const uint64_t bits = mix(seed + (i + 1) * 0x9E3779B97F4A7C15U);
+    const uint64_t bits = splitmix64(seed, i);
     const float u = static_cast<float>(static_cast<int>(bits >> 40) - (1 << 23)) * 0x1p-23F;
     to[i] = static_cast<T>(amplitude * u);
   }

@@ -158,17 +158,7 @@ struct AgingHead {
 void check_gather(const ModelConfig& c, const std::vector<int32_t>& held, bool from_plain,
                   bool to_plain, bool new_masks) {
   TestLayer from(c, held, 1, 7);
-  TestKept kept(c.n_kv_heads, *std::max_element(held.begin(), held.end()));
-  TestRandom random(8);
-  for (size_t h = 0; h < held.size(); ++h) {
-    kept.count[h] = 0;
-    for (int32_t r = 0; r < held[h]; ++r) {
-      if (draw(random, 3) == 0) continue;
-      const size_t at = h * size_t(kept.stride) + size_t(kept.count[h]++);
-      kept.row[at] = r;
-      kept.mask[at] = bits(random);
-    }
-  }
+  TestKept kept = choose_rows(c, held, 8);
   TestLayer to(c, kept.count, 1);
   TestLayer expected = to;
   const bool plain = from_plain && to_plain;

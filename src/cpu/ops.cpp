@@ -3,19 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/base/splitmix.h"
 #include "src/cpu/simd.h"
 
 namespace winnow::cpu {
-namespace {
-
-/// The finaliser of splitmix64.
-uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
 
 void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) {
   const float amplitude = 1.7320508F * scale;
@@ -23,7 +14,7 @@ void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) {
     T* elements = static_cast<T*>(to);
 #pragma omp parallel for schedule(static)
     for (uint64_t i = 0; i < n; ++i) {
-      const uint64_t bits = mix(seed + (i + 1) * 0x9e3779b97f4a7c15U);
+      const uint64_t bits = splitmix64(seed, i);
       const float u = static_cast<float>(static_cast<int32_t>(bits >> 40) - (1 << 23)) * 0x1p-23F;
       elements[i] = from_float<T>(amplitude * u);
     }

@@ -1,7 +1,5 @@
 #include "src/kv/kept_dump.h"
 
-#include <nlohmann/json.hpp>
-
 #include "src/kv/kept_shares.h"
 
 namespace winnow {
@@ -11,15 +9,8 @@ using OrderedJson = nlohmann::ordered_json;
 
 /// {"policy":..,"group":..  without the closing brace
 std::string open_document(const KeptRecord& record) {
-  const OrderedJson numbers = {
-      {"policy", record.policy},
-      {"budget", record.budget ? OrderedJson(*record.budget) : OrderedJson()},
-      {"n_tokens", record.n_tokens},
-      {"n_layers", record.n_layers},
-      {"n_kv_heads", record.n_kv_heads},
-      {"group", record.group},
-  };
-  std::string text = numbers.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+  std::string text =
+      kept_numbers(record).dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
   text.pop_back();
   return text;
 }
@@ -32,6 +23,17 @@ std::string head_line(const KeptHead& head, uint32_t bits) {
 }
 
 }  // namespace
+
+OrderedJson kept_numbers(const KeptRecord& record) {
+  return {
+      {"policy", record.policy},
+      {"budget", record.budget ? OrderedJson(*record.budget) : OrderedJson()},
+      {"n_tokens", record.n_tokens},
+      {"n_layers", record.n_layers},
+      {"n_kv_heads", record.n_kv_heads},
+      {"group", record.group},
+  };
+}
 
 std::string kept_json(const KeptRecord& record) {
   check_kept(record);

@@ -1,6 +1,7 @@
 // What was kept, as JSON for programs (--kv-dump).
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "src/kv/kept.h"
@@ -18,5 +19,8 @@ namespace winnow {
 ///
 /// budget is null where there is none. A mask has only the bits of the group's query heads.
 std::string kept_json(const KeptRecord& record);
+
+/// The same without layers: what both the document and the page begin with.
+nlohmann::ordered_json kept_numbers(const KeptRecord& record);
 
 }  // namespace winnow

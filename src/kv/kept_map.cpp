@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/kv/kept_dump.h"
 #include "src/kv/kept_map_controls.h"
 #include "src/kv/kept_map_page.h"
 #include "src/kv/kept_map_script.h"
@@ -36,18 +37,9 @@ std::vector<int64_t> runs_of(const KeptHead& head, uint32_t bits) {
 }
 
 OrderedJson document(const KeptRecord& record, std::span<const std::string> token_text) {
-  OrderedJson json = {
-      {"policy", record.policy},
-      {"budget", record.budget ? OrderedJson(*record.budget) : OrderedJson()},
-      {"n_tokens", record.n_tokens},
-      {"n_layers", record.n_layers},
-      {"n_kv_heads", record.n_kv_heads},
-      {"group", record.group},
-      {"level_percent", kKeptLevelPercent},
-      {"pieces", OrderedJson::array()},
-      {"joined", OrderedJson::array()},
-      {"heads", OrderedJson::array()},
-  };
+  OrderedJson json = kept_numbers(record);
+  json["level_percent"] = kKeptLevelPercent;
+  for (const char* list : {"pieces", "joined", "heads"}) json[list] = OrderedJson::array();
   OrderedJson& pieces = json["pieces"];
   for (KeptPiece& piece : kept_pieces(token_text)) {
     if (piece.n > 1) {

@@ -4,6 +4,7 @@
 //   score[h][j] = uniform(seed of the layer, h, position of row j)
 #pragma once
 
+#include "src/base/splitmix.h"
 #include "src/kv/sage.h"
 
 namespace winnow {
@@ -23,16 +24,9 @@ class Random : public Policy {
   }
 
  private:
-  /// mix(mix(seed) + (layer + 1) * phi), with the constants of src/kv/random_score.h: no seed's
-  /// layer is another seed's.
+  /// The seed is mixed first, so that no seed's layer is another seed's.
   uint64_t layer_seed(int64_t layer) const {
-    return mix(mix(seed_) + (static_cast<uint64_t>(layer) + 1) * 0x9e3779b97f4a7c15U);
-  }
-
-  static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
+    return splitmix64(splitmix_mix(seed_), static_cast<uint64_t>(layer));
   }
 
   uint64_t seed_;

@@ -3,50 +3,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tests/gpu/gpu.h"
+#include "tests/gpu/timing.h"
 #include "tests/gpu/top_k_case.h"
 
 using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-struct Span {
-  cudaEvent_t begin = nullptr, end = nullptr;
-  Span() {
-    cuda::check_cuda(cudaEventCreate(&begin), "make an event");
-    cuda::check_cuda(cudaEventCreate(&end), "make an event");
-  }
-  ~Span() {
-    (void)cudaEventDestroy(begin);
-    (void)cudaEventDestroy(end);
-  }
-  Span(const Span&) = delete;
-  Span& operator=(const Span&) = delete;
-};
-
-/// Microseconds from start to end on the GPU: the median of 20 runs.
-double median_us(const std::function<void()>& run) {
-  std::vector<double> times;
-  const Span span;
-  for (int i = 0; i < 23; ++i) {
-    cuda::check_cuda(cudaEventRecord(span.begin, nullptr), "record");
-    run();
-    cuda::check_cuda(cudaEventRecord(span.end, nullptr), "record");
-    cuda::check_cuda(cudaEventSynchronize(span.end), "run");
-    float ms = 0;
-    cuda::check_cuda(cudaEventElapsedTime(&ms, span.begin, span.end), "read the time");
-    if (i >= 3) times.push_back(1000.0 * double{ms});
-  }
-  std::nth_element(times.begin(), times.begin() + 10, times.end());
-  return times[10];
-}
 
 /// Scores of a head as they are seen: a great first one, a slope, a bump over the last rows.
 void make_skewed(TopKCase& c, uint32_t seed) {

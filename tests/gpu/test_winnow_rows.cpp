@@ -85,22 +85,6 @@ struct GatherKind {
   bool new_masks = true;
 };
 
-/// Rows by chance out of heads that hold `held`, their masks too.
-TestKept choose_rows(const ModelConfig& c, const std::vector<int32_t>& held, uint64_t seed) {
-  TestKept kept(c.n_kv_heads, most_of(held));
-  TestRandom random(seed);
-  for (size_t h = 0; h < held.size(); ++h) {
-    kept.count[h] = 0;
-    for (int32_t r = 0; r < held[h]; ++r) {
-      if (draw(random, 3) == 0) continue;
-      const size_t at = h * size_t(kept.stride) + size_t(kept.count[h]++);
-      kept.row[at] = r;
-      kept.mask[at] = bits(random);
-    }
-  }
-  return kept;
-}
-
 /// Runs gather_rows on both devices. `shift` as in GpuLayer, of both.
 void check_gather(const ModelConfig& c, DType type, const GatherKind& kind, size_t shift) {
   CAPTURE(std::string(dtype_name(type)));

@@ -169,4 +169,20 @@ struct TestKept {
   std::vector<int32_t> count;  // [n_kv_heads]
 };
 
+/// Rows by chance out of heads that hold `held`, their masks too.
+inline TestKept choose_rows(const ModelConfig& c, const std::vector<int32_t>& held, uint64_t seed) {
+  TestKept kept(c.n_kv_heads, *std::max_element(held.begin(), held.end()));
+  TestRandom random(seed);
+  for (size_t h = 0; h < held.size(); ++h) {
+    kept.count[h] = 0;
+    for (int32_t r = 0; r < held[h]; ++r) {
+      if (draw(random, 3) == 0) continue;
+      const size_t at = h * size_t(kept.stride) + size_t(kept.count[h]++);
+      kept.row[at] = r;
+      kept.mask[at] = bits(random);
+    }
+  }
+  return kept;
+}
+
 }  // namespace winnow::test
