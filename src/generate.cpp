@@ -48,7 +48,7 @@ class Run {
     };
     prefill_hooks.layer_rows = hooks_.layer_rows;
     try {
-      sequence_.prefill(request_.prompt, prefill_hooks);
+      if (!request_.prompt.empty()) sequence_.prefill(request_.prompt, prefill_hooks);
       if (!request_.then.empty()) sequence_.prefill(request_.then, prefill_hooks);
       sequence_.wait();
     } catch (const Error& error) {

@@ -19,7 +19,7 @@ enum class StopReason { kEos, kLength, kStop, kInterrupt };
 const char* stop_reason_name(StopReason reason);
 
 struct GenerateRequest {
-  std::vector<int32_t> prompt;
+  std::vector<int32_t> prompt;  // empty: the sequence has read its prompts, and nothing is read
   std::vector<int32_t> then;  // a second prompt, read over what was kept of the first; may be empty
   int64_t max_tokens = 0;     // the sequence has room for them
   SamplerOptions sampler;
@@ -58,8 +58,8 @@ struct GenerateHooks {
   std::function<void(const std::string& text)> rest;       // text that was held back, at the end
 };
 
-/// Runs `request` on an empty `sequence`. A signal ends it early, with what was made so far. Fails
-/// with kInternal where logits are not finite.
+/// Runs `request` on an empty `sequence`, or on one that has read its prompts. A signal ends it
+/// early, with what was made so far. Fails with kInternal where logits are not finite.
 Generation generate(Sequence& sequence, const Tokenizer& tokenizer, const GenerateRequest& request,
                     const GenerateHooks& hooks);
 

@@ -33,6 +33,7 @@ struct RunCommand {
   ExitCode operator()(const CheckOptions& options) const { return run_check(options); }
   ExitCode operator()(const LogitsOptions& options) const { return run_logits(options); }
   ExitCode operator()(const BenchOptions& options) const { return run_bench(options); }
+  ExitCode operator()(const EvalOptions& options) const { return run_eval(options); }
 };
 
 ExitCode run(int argc, const char* const* argv) {

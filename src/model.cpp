@@ -7,6 +7,7 @@
 #include "src/base/error.h"
 #include "src/base/format_bytes.h"
 #include "src/cpu/cpu_device.h"
+#include "src/kv/selector.h"
 #include "src/random_model.h"
 
 namespace winnow {
@@ -77,22 +78,56 @@ MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunS
           .scratch = scratch};
 }
 
-void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape) {
+MemoryPlan plan_memory_together(const ModelFiles& files, const Device& device,
+                                std::span<const RunShape> shapes) {
+  MemoryPlan all = plan_memory(files, device, shapes.front());
+  for (const RunShape& shape : shapes.subspan(1)) {
+    const MemoryPlan one = plan_memory(files, device, shape);
+    all.kv += one.kv;
+    all.kv_again += one.kv_again;
+    // The prompt and the layer of full K/V are there once; what each has beside them is its step's
+    // activations and its selector.
+    all.scratch += Sequence::scratch_bytes(files.config, device, 1, 1) +
+                   Selector::scratch_bytes(files.config, shape.kv, shape.prompt_tokens);
+  }
+  return all;
+}
+
+namespace {
+
+void check_memory(const MemoryPlan& plan, const Device& device, const std::string& caches,
+                  const std::string& advice) {
   const uint64_t available = device.available_bytes();
   if (plan.total() <= available) return;
   fail(ExitCode::kMemory, "out of memory on ", device.name(), ": ", format_bytes(plan.total()),
-       " needed (weights ", format_bytes(plan.weights), ", KV cache of ", shape.kv_room(),
-       " rows a head ", format_bytes(plan.kv + plan.kv_again), ", scratch ",
-       format_bytes(plan.scratch), "), ", format_bytes(available),
-       " free; a smaller -c, -n or --kv-budget needs less");
+       " needed (weights ", format_bytes(plan.weights), ", ", caches, ' ',
+       format_bytes(plan.kv + plan.kv_again), ", scratch ", format_bytes(plan.scratch), "), ",
+       format_bytes(available), " free; ", advice);
+}
+
+}  // namespace
+
+void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape) {
+  check_memory(plan, device, "KV cache of " + std::to_string(shape.kv_room()) + " rows a head",
+               "a smaller -c, -n or --kv-budget needs less");
+}
+
+void check_memory_together(const MemoryPlan& plan, const Device& device, size_t n_caches) {
+  check_memory(plan, device, std::to_string(n_caches) + " KV caches",
+               "shorter prompts, smaller budgets or fewer of them need less");
 }
 
 Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,
                  const LoadProgress& progress) {
+  const MemoryPlan plan = plan_memory(files, *device, shape);
+  check_memory(plan, *device, shape);
+  return load_model(files, std::move(device), plan, progress);
+}
+
+Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const MemoryPlan& plan,
+                 const LoadProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   Model model{.config = files.config, .device = std::move(device), .weights = {}};
-  const MemoryPlan plan = plan_memory(files, *model.device, shape);
-  check_memory(plan, *model.device, shape);
   model.device->reserve(plan);
   model.weights = files.random_weights ? draw_weights(files.config, files.plan, *model.device)
                                        : load_weights(files.checkpoint, files.plan, files.config,

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -65,8 +66,14 @@ struct RunShape {
 };
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape);
 
+/// What several runs need that read the same prompts, each into a cache of its own.  shapes [at
+/// least one], alike in their prompts
+MemoryPlan plan_memory_together(const ModelFiles& files, const Device& device,
+                                std::span<const RunShape> shapes);
+
 /// Fails with kMemory, naming what is needed and what is free, where the plan does not fit.
 void check_memory(const MemoryPlan& plan, const Device& device, const RunShape& shape);
+void check_memory_together(const MemoryPlan& plan, const Device& device, size_t n_caches);
 
 /// A network that is ready to run.
 struct Model {
@@ -78,7 +85,11 @@ struct Model {
   Network network() const { return {.config = config, .weights = weights, .device = *device}; }
 };
 
-/// Plans, checks and reserves the memory, then reads (or draws) the weights.
+/// Reserves the memory of a plan that was checked, then reads (or draws) the weights.
+Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const MemoryPlan& plan,
+                 const LoadProgress& progress);
+
+/// Plans and checks the memory, too.
 Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const RunShape& shape,
                  const LoadProgress& progress);
 

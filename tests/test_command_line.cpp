@@ -87,7 +87,6 @@ TEST_CASE("command line: an unknown command is named, and the nearest known one 
   refuse({"Generate"}, {"unknown command 'Generate'", "did you mean 'generate'?"});
   refuse({""}, {"unknown command ''"});
   refuse({"chat", "-m", "d"}, {"unknown command 'chat'"});
-  refuse({"eval", "-m", "d"}, {"unknown command 'eval'"});
 }
 
 TEST_CASE("command line: no command at all") {

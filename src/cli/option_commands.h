@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "src/cli/options.h"
@@ -14,6 +15,9 @@ namespace winnow {
 struct Command {
   CLI::App* app = nullptr;  // owned by the root
   std::function<CommandLine()> finish;
+  /// Takes the words of the line that are neither options nor their values; fails with kUsage. Null
+  /// where a command has no use for them.
+  std::function<void(const std::vector<std::string>& words)> take_words = nullptr;
 };
 
 /// Adds every command to `root`, whose footer, formatter and settings they take over. What is

@@ -73,6 +73,11 @@ void add_kv_options(OptionSet& set, KvOptions& kv) {
                 [&kv](const std::string& name, const std::string& value) {
                   kv.budget = read_kv_budget(name, value);
                 });
+  add_kv_details(set, kv);
+}
+
+void add_kv_details(OptionSet& set, KvOptions& kv) {
+  set.begin_group(kGroup);
   set.add_number({"--kv-sink", "N", "first rows that are kept (default the policy's own)"}, kv.sink,
                  Range<int64_t>{0, kMaxRows});
   set.add_number({"--kv-recent", "N", "last rows that are kept, from 1 (default the policy's own)"},

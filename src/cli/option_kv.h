@@ -10,6 +10,9 @@ namespace winnow {
 /// What is kept. Whether the options go together is for check_kv to say.
 void add_kv_options(OptionSet& set, KvOptions& kv);
 
+/// The same without policy and budget.
+void add_kv_details(OptionSet& set, KvOptions& kv);
+
 /// --then.
 void add_then(OptionSet& set, GenerateOptions& options);
 

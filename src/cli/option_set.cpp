@@ -50,6 +50,10 @@ void OptionSet::read() const {
     if (a->count() == 0 || b->count() == 0) continue;
     fail(ExitCode::kUsage, a->get_name(), " and ", b->get_name(), " exclude each other");
   }
+  for (const Condition& condition : conditions_) {
+    if (condition.option->count() == 0 || condition.holds()) continue;
+    fail(ExitCode::kUsage, condition.option->get_name(), ' ', condition.why);
+  }
   for (const Entry& entry : entries_) {
     const std::string name = entry.option->get_name();
     if (entry.option->count() > 1 && !entry.repeatable) {

@@ -81,6 +81,12 @@ class OptionSet {
   /// Only one of the two may be given.
   void exclude(const CLI::Option* a, const CLI::Option* b) { excluded_.push_back({a, b}); }
 
+  /// The option may be given only where `holds()`, which is asked when values are read; `why`
+  /// completes "--name ".
+  void allow_if(const CLI::Option* option, std::function<bool()> holds, const std::string& why) {
+    conditions_.push_back({option, std::move(holds), why});
+  }
+
   /// Reads all values that were given into their fields. Fails with kUsage.
   void read() const;
 
@@ -89,6 +95,11 @@ class OptionSet {
     CLI::Option* option;
     bool repeatable;
     Reader reader;
+  };
+  struct Condition {
+    const CLI::Option* option;
+    std::function<bool()> holds;
+    std::string why;
   };
 
   template <class T>
@@ -102,6 +113,7 @@ class OptionSet {
   std::string group_ = "Options";
   std::vector<Entry> entries_;
   std::vector<std::pair<const CLI::Option*, const CLI::Option*>> excluded_;
+  std::vector<Condition> conditions_;
 };
 
 /// "a", "a or b", "a, b or c".

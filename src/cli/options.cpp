@@ -148,12 +148,14 @@ std::string hint(std::string_view word, const std::vector<std::string>& known,
   fail(ExitCode::kUsage, "unknown command ", quoted(word), hint(word, names, "winnow"));
 }
 
-/// For what `app`, the command of the line, does not take.
-void refuse_strangers(const CLI::App& app, const Words& words) {
+/// For what the command of the line does not take.
+void refuse_strangers(const Command& command, const Words& words) {
+  const CLI::App& app = *command.app;
   const std::string program = "winnow " + app.get_name();
   std::vector<std::string> unknown = words.unknown;
   for (const std::string& other : app.remaining()) unknown.push_back(other);  // another command's
   if (!unknown.empty()) fail_unknown_option({&app}, unknown.front(), program);
+  if (command.take_words) return command.take_words(words.strays);
   if (words.strays.empty()) return;
   fail(ExitCode::kUsage, "'", program, "' takes only options, not ", quoted(words.strays.front()));
 }
@@ -202,7 +204,7 @@ std::optional<CommandLine> parse_command_line(int argc, const char* const* argv)
   if (!parse(root, words)) return std::nullopt;
   for (const Command& command : commands) {
     if (command.app->get_name() != words.command) continue;
-    refuse_strangers(*command.app, words);
+    refuse_strangers(command, words);
     return command.finish();
   }
   fail_no_command(root, words);

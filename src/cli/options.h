@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/cli/progress.h"
+#include "src/eval/settings.h"
 #include "src/kv/settings.h"
 #include "src/sampler.h"
 
@@ -116,8 +117,45 @@ struct BenchOptions {
   OutputOptions output;
 };
 
+enum class EvalKind { kNeedle, kTasks, kPerplexity };
+
+struct EvalOptions {
+  ModelOptions model;
+  ComputeOptions compute;
+  EvalKind kind = EvalKind::kNeedle;
+
+  std::filesystem::path haystack;  // needle: the text to hide in
+  std::filesystem::path words;     // needle: what keys and values are made of; empty: English
+  std::vector<int64_t> lengths = {4096};  // needle: tokens of a prompt; ascending, each once
+  NeedleOptions needle;                   // its seed, question and BOS are the ones below
+
+  std::filesystem::path tasks;  // tasks: the file
+  bool truncate = false;        // tasks: prompts that do not fit lose their middle
+
+  std::filesystem::path text;    // ppl: the file
+  PerplexityOptions perplexity;  // ppl: its BOS is the one below
+  int64_t stride = 0;            // ppl: tokens from window to window; 0: as many as are scored
+
+  int64_t samples = 40;  // needle: of each length; tasks and ppl: at most
+  QuestionSeen question = QuestionSeen::kBefore;
+  BosMode bos = BosMode::kAuto;
+  uint64_t seed = 1;
+  std::vector<std::string> policies = {"full", "sage", "streaming", "random"};
+  std::vector<KvBudget> budgets;  // of each policy but full
+  KvOptions kv;                   // the rest, where it has a meaning for a policy
+
+  OutputOptions output;               // text, md, csv, json, jsonl
+  std::filesystem::path predictions;  // .jsonl: every answer; empty: nowhere
+  std::filesystem::path heat_map;     // .svg: accuracy by depth and length; empty: none
+  std::filesystem::path plot;         // .svg: accuracy by budget; empty: none
+};
+
 using CommandLine = std::variant<GenerateOptions, TokenizeOptions, InspectOptions, CheckOptions,
-                                 LogitsOptions, BenchOptions>;
+                                 LogitsOptions, BenchOptions, EvalOptions>;
+
+/// Every policy with every budget; full once. Each passes check_kv and has the evaluation's seed.
+/// Fails like check_kv.
+std::vector<KvOptions> eval_methods(const EvalOptions& options);
 
 /// The command and its options. Nothing after --help or --version, whose text was written to
 /// stdout. Options may stand before and after the command's name. Fails with kUsage for whatever is

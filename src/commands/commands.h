@@ -12,5 +12,6 @@ ExitCode run_inspect(const InspectOptions& options);
 ExitCode run_check(const CheckOptions& options);
 ExitCode run_logits(const LogitsOptions& options);
 ExitCode run_bench(const BenchOptions& options);
+ExitCode run_eval(const EvalOptions& options);
 
 }  // namespace winnow

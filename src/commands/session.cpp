@@ -61,21 +61,38 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
   console.summary(line);
 }
 
-Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
-                         const ModelOptions& options, const RunShape& shape,
-                         const Console& console) {
+namespace {
+
+Model load_planned(const ModelFiles& files, std::unique_ptr<Device> device,
+                   const ModelOptions& options, const MemoryPlan& plan, const Console& console) {
   Progress progress(options.progress, "loading", "B");
   const LoadProgress update = [&](uint64_t done, uint64_t total) {
     check_interrupt();
     progress.update(done, total);
   };
-  const MemoryPlan plan = plan_memory(files, *device, shape);
-  check_memory(plan, *device, shape);
   console.summary(memory_line(plan, *device));
-  Model model = load_model(files, std::move(device), shape, update);
+  Model model = load_model(files, std::move(device), plan, update);
   progress.erase();
   console.detail(model.device->arena().report());
   return model;
+}
+
+}  // namespace
+
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, const RunShape& shape,
+                         const Console& console) {
+  const MemoryPlan plan = plan_memory(files, *device, shape);
+  check_memory(plan, *device, shape);
+  return load_planned(files, std::move(device), options, plan, console);
+}
+
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, std::span<const RunShape> shapes,
+                         const Console& console) {
+  const MemoryPlan plan = plan_memory_together(files, *device, shapes);
+  check_memory_together(plan, *device, shapes.size());
+  return load_planned(files, std::move(device), options, plan, console);
 }
 
 }  // namespace winnow

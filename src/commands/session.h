@@ -34,4 +34,9 @@ Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device
                          const ModelOptions& options, const RunShape& shape,
                          const Console& console);
 
+/// The same for runs that read a prompt together: see plan_memory_together.
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, std::span<const RunShape> shapes,
+                         const Console& console);
+
 }  // namespace winnow

@@ -212,6 +212,8 @@ void KvPass::compact(const LayerRows& layer) {
   device_.gather_rows(layer.kv, selector_->kept(), store_->layer(layer.layer));
   device_.synchronize();
   compact_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  // Alone, a cache that keeps every row would have been filled in place, without a scratch layer.
+  if (!drops_rows_ && cache_.empty()) return;
   meter_.count_held(cache_.rows_held() + store_->rows_held() +
                     std::accumulate(layer.rows.begin(), layer.rows.end(), int64_t{0}));
 }

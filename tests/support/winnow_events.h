@@ -221,6 +221,7 @@ inline void check_together(const Loader& load, DType type) {
       Sequence alone = make_sequence(model, options[i], kPrompt, kCapacity, 9);
       alone.prefill(prompt);
       CHECK(alone.meter().footprint() == all[i]->meter().footprint());
+      CHECK(alone.meter().most_held() == all[i]->meter().most_held());
       check_same(finish(*all[i]), finish(alone));
     }
   }

@@ -1,0 +1,216 @@
+#include "src/cli/option_eval.h"
+
+#include <algorithm>
+#include <limits>
+#include <string_view>
+
+#include "src/cli/option_kv.h"
+#include "src/cli/option_shared.h"
+#include "src/kv/policy.h"
+
+namespace winnow {
+namespace {
+
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+
+const char* kind_name(EvalKind kind) {
+  switch (kind) {
+    case EvalKind::kNeedle: return "needle";
+    case EvalKind::kTasks: return "tasks";
+    case EvalKind::kPerplexity: return "ppl";
+  }
+  return "?";
+}
+
+/// "a,b,c"; an empty text is one empty word.
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+/// An option that some kinds have no use for.
+void only(OptionSet& set, const EvalOptions& options, const CLI::Option* option,
+          std::vector<EvalKind> kinds) {
+  std::vector<std::string> names;
+  for (const EvalKind kind : kinds) names.push_back(std::string("'eval ") + kind_name(kind) + "'");
+  set.allow_if(
+      option, [&options, kinds] { return std::ranges::count(kinds, options.kind) > 0; },
+      "is an option of " + join_words(names));
+}
+
+void add_needle_options(OptionSet& set, EvalOptions& options) {
+  const auto needle = [&](const CLI::Option* option) {
+    only(set, options, option, {EvalKind::kNeedle});
+  };
+  set.begin_group("needle");
+  needle(set.add_path({"--haystack", "FILE", "the text to hide in (required)"}, options.haystack));
+  needle(set.add_numbers({"--lengths", "LIST", "tokens of a prompt, like 4096,8192"},
+                         options.lengths, Range<int64_t>{1, kMost}));
+  needle(set.add_number({"--depths", "N", "places of the needle, from the start to the end"},
+                        options.needle.depths, Range<int64_t>{1, 1000}));
+  needle(set.add_number({"--needles", "N", "needles in a text, of which one is asked for"},
+                        options.needle.needles, Range<int64_t>{1, 1000}));
+  needle(set.add_number({"--answer-words", "N", "words of an answer"}, options.needle.answer_words,
+                        Range<int64_t>{1, 100}));
+  needle(set.add_path({"--words", "FILE.json", "words of keys and answers (default English ones)"},
+                      options.words));
+}
+
+void add_tasks_options(OptionSet& set, EvalOptions& options) {
+  set.begin_group("tasks");
+  const CLI::Option* const truncate = set.add_flag(
+      {"--truncate", "", "cut the middle out of prompts that do not fit (default off)"},
+      [&options] { options.truncate = true; });
+  only(set, options, truncate, {EvalKind::kTasks});
+  const CLI::Option* const question = set.add_choice(
+      {"--question", "", "whether the question is seen before rows are dropped"}, options.question,
+      {{"seen", QuestionSeen::kBefore}, {"unseen", QuestionSeen::kAfter}});
+  only(set, options, question, {EvalKind::kNeedle, EvalKind::kTasks});
+}
+
+void add_ppl_options(OptionSet& set, EvalOptions& options) {
+  const auto ppl = [&](const CLI::Option* option) {
+    only(set, options, option, {EvalKind::kPerplexity});
+  };
+  set.begin_group("ppl");
+  ppl(set.add_path({"-f,--file", "FILE", "the text (required)"}, options.text));
+  ppl(set.add_number({"--prefix", "N", "tokens that are read before rows are dropped"},
+                     options.perplexity.prefix, Range<int64_t>{1, kMost}));
+  ppl(set.add_number({"--score", "N", "tokens that are scored, each in a decode step"},
+                     options.perplexity.score, Range<int64_t>{1, kMost}));
+  ppl(set.add_number({"--stride", "N", "tokens from window to window; 0: as many as are scored"},
+                     options.stride, kCounts));
+}
+
+void add_lists(OptionSet& set, EvalOptions& options) {
+  set.begin_group("KV cache");
+  set.add_value({"--kv-policy", "LIST", "like full,sage (default full,sage,streaming,random)"},
+                [&options](const std::string&, const std::string& value) {
+                  options.policies = split_at_commas(value);
+                });
+  set.add_value({"--kv-budget", "LIST", "of each but full, like 128,512 or 10% (default 128)"},
+                [&options](const std::string& name, const std::string& value) {
+                  options.budgets.clear();
+                  for (const std::string& part : split_at_commas(value)) {
+                    options.budgets.push_back(read_kv_budget(name, part));
+                  }
+                });
+}
+
+/// A file of its own beside the result.
+void add_extra(OptionSet& set, const OptionText& text, std::filesystem::path& field) {
+  set.add_value(text, [&field](const std::string& name, const std::string& value) {
+    refuse_empty(name, value);
+    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
+    field = value;
+  });
+}
+
+}  // namespace
+
+void add_eval_options(OptionSet& set, EvalOptions& options) {
+  add_needle_options(set, options);
+  add_tasks_options(set, options);
+  add_ppl_options(set, options);
+  set.begin_group("Samples");
+  set.add_number({"--samples", "N", "of each length; tasks and windows at most; 0: all of them"},
+                 options.samples, kCounts);
+  set.add_number({"--seed", "N", "of needles and of policies that draw"}, options.seed,
+                 Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});
+  add_bos(set, options.bos);
+  add_context(set, options.compute.context);
+  add_output(set, options.output, table_formats());
+  add_extra(set, {"--predictions", "FILE.jsonl", "every answer, as it comes (default none)"},
+            options.predictions);
+  add_extra(set, {"--plot", "FILE.svg", "accuracy by budget (default none)"}, options.plot);
+  add_extra(set, {"--heat-map", "FILE.svg", "accuracy by depth and length (default none)"},
+            options.heat_map);
+  add_lists(set, options);
+  add_kv_details(set, options.kv);
+  add_compute_options(set, options.compute);
+}
+
+void take_eval_words(const std::vector<std::string>& words, EvalOptions& options) {
+  constexpr const char* kWays = "'winnow eval' needs one of 'needle', 'tasks FILE' and 'ppl'";
+  if (words.empty()) fail(ExitCode::kUsage, kWays);
+  const std::string& kind = words.front();
+  if (kind == "needle") {
+    options.kind = EvalKind::kNeedle;
+  } else if (kind == "tasks") {
+    options.kind = EvalKind::kTasks;
+  } else if (kind == "ppl") {
+    options.kind = EvalKind::kPerplexity;
+  } else {
+    fail(ExitCode::kUsage, kWays, ", not ", quoted(kind));
+  }
+  const size_t more = options.kind == EvalKind::kTasks ? 1 : 0;
+  if (words.size() < 1 + more) fail(ExitCode::kUsage, "'winnow eval tasks' needs a FILE");
+  if (words.size() > 1 + more) {
+    fail(ExitCode::kUsage, "'winnow eval ", kind, "' does not take ", quoted(words[1 + more]));
+  }
+  if (more > 0) {
+    refuse_empty("FILE of 'winnow eval tasks'", words[1]);
+    options.tasks = words[1];
+  }
+}
+
+void check_eval(EvalOptions& options) {
+  if (options.kind == EvalKind::kNeedle && options.haystack.empty()) {
+    fail(ExitCode::kUsage, "'winnow eval needle' needs a text: --haystack FILE");
+  }
+  if (options.kind == EvalKind::kPerplexity && options.text.empty()) {
+    fail(ExitCode::kUsage, "'winnow eval ppl' needs a text: -f FILE");
+  }
+  if (options.kind == EvalKind::kNeedle && options.samples == 0) {
+    fail(ExitCode::kUsage, "--samples 0: there is no end to needles");
+  }
+  if (options.kind == EvalKind::kPerplexity &&
+      !(options.plot.empty() && options.heat_map.empty() && options.predictions.empty())) {
+    fail(ExitCode::kUsage,
+         "--plot, --heat-map and --predictions show answers, and 'winnow eval "
+         "ppl' has none");
+  }
+  std::ranges::sort(options.lengths);
+  const auto same = std::ranges::unique(options.lengths);
+  options.lengths.erase(same.begin(), same.end());
+  eval_methods(options);
+}
+
+std::vector<KvOptions> eval_methods(const EvalOptions& options) {
+  std::vector<KvOptions> methods;
+  for (const std::string& name : options.policies) {
+    const auto policy = make_policy(name, 0);
+    if (!policy) {
+      std::vector<std::string> known;
+      for (const std::string_view word : policy_names()) known.emplace_back(word);
+      fail(ExitCode::kUsage, "--kv-policy must be a list of ", join_words(known), ", not ",
+           quoted(name));
+    }
+    if (std::ranges::count(options.policies, name) > 1) {
+      fail(ExitCode::kUsage, "--kv-policy names ", name, " more than once");
+    }
+    KvOptions method = name == "full" ? KvOptions{} : options.kv;
+    method.policy = name;
+    method.seed = options.seed;
+    if (!policy->scores_rows()) {
+      method.group.reset();
+      method.fill = false;
+    }
+    std::vector<KvBudget> budgets = options.budgets;
+    if (budgets.empty()) budgets = {{KvBudget::Unit::kRows, 128}};
+    for (const KvBudget& budget : budgets) {
+      if (name != "full") method.budget = budget;
+      check_kv(method);
+      methods.push_back(method);
+      if (name == "full") break;
+    }
+  }
+  return methods;
+}
+
+}  // namespace winnow

@@ -1,0 +1,43 @@
+// Options that several commands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <limits>
+
+#include "src/cli/option_set.h"
+#include "src/cli/options.h"
+
+namespace winnow {
+
+constexpr Range<int64_t> kCounts{0, std::numeric_limits<int32_t>::max()};  // tokens, rows
+
+/// -m, -q, -v, --color, --progress.
+void add_model_options(OptionSet& set, ModelOptions& model);
+
+/// --device, --threads, --prefill-rows, --no-graph.
+void add_compute_options(OptionSet& set, ComputeOptions& compute);
+
+/// -c.
+void add_context(OptionSet& set, int64_t& context);
+
+/// -p and -f, of which one may be given.
+struct SourceOptions {
+  const CLI::Option* text;
+  const CLI::Option* file;
+};
+SourceOptions add_source(OptionSet& set, TextSource& source);
+
+/// --bos.
+const CLI::Option* add_bos(OptionSet& set, BosMode& bos);
+
+/// --format, and its short forms --json and --jsonl where the command has these formats.
+void add_format(OptionSet& set, Format& field, const Choices<Format>& formats);
+
+/// The same and -o.
+void add_output(OptionSet& set, OutputOptions& output, const Choices<Format>& formats);
+
+/// The formats of commands whose result is a table.
+Choices<Format> table_formats();
+
+}  // namespace winnow
