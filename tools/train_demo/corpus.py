@@ -32,8 +32,8 @@ PARTS = 100  # of a text without headings
 WORD = re.compile(r"(?<![\w'-])[a-z]{3,10}(?![\w'-])")  # a whole word of lower-case letters
 
 # Value words: those of these ranks by frequency. More frequent ones are mostly "the" and "which".
-FIRST_RANK, LAST_RANK = 200, 3200
-MOST_PIECES = 2  # that a value word may have
+FIRST_RANK, LAST_RANK = 200, 16_000
+MOST_PIECES = 2  # that a value word which is held out may have
 
 # One in so many is held out, and which one of them.
 HELD_BOOK, HELD_KEY, HELD_VALUE = (20, 10), (8, 6), (10, 4)
@@ -74,6 +74,9 @@ class Words:
     adjectives: list[str]
     nouns: list[str]
     values: list[str]
+
+    def all(self) -> set[str]:
+        return {*self.adjectives, *self.nouns, *self.values}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,22 +152,21 @@ def encode_book(task: tuple[bytes, str]) -> np.ndarray:
     return np.array([BOS, *ids, EOS], dtype=np.uint16)
 
 
-def split_words(words: list[str], rule: tuple[int, int]) -> tuple[list[str], list[str]]:
-    """Those for training, and those held out."""
-    held = [word for i, word in enumerate(words) if i % rule[0] == rule[1]]
-    return [word for word in words if word not in set(held)], held
+def held_out_of(words: list[str], rule: tuple[int, int]) -> list[str]:
+    return [word for i, word in enumerate(words) if i % rule[0] == rule[1]]
 
 
 def choose_words(counts: collections.Counter, tokenizer) -> tuple[Words, Words]:
-    """Words for training and words held out."""
+    """Words for training and words held out: no word is in both, whatever it is used for."""
     ranked = sorted(counts, key=lambda word: (-counts[word], word))[FIRST_RANK:LAST_RANK]
-    values = [word for word in ranked if len(tokenizer.encode(" " + word)) <= MOST_PIECES]
-    lists = [
-        split_words(ADJECTIVES, HELD_KEY),
-        split_words(NOUNS, HELD_KEY),
-        split_words(values, HELD_VALUE),
-    ]
-    return Words(*(kept for kept, _ in lists)), Words(*(held for _, held in lists))
+    short = [word for word in ranked if len(tokenizer.encode(" " + word)) <= MOST_PIECES]
+    held = Words(
+        held_out_of(ADJECTIVES, HELD_KEY),
+        held_out_of(NOUNS, HELD_KEY),
+        held_out_of([word for word in short if word not in {*ADJECTIVES, *NOUNS}], HELD_VALUE),
+    )
+    lists = (ADJECTIVES, NOUNS, ranked)
+    return Words(*([word for word in words if word not in held.all()] for words in lists)), held
 
 
 def held_out_report(path: Path, text: str, books: list[Book], held: Words) -> dict:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from corpus import BOS, EOS, Corpus
-from model import Decoder, rope_tables
+from model import Decoder, attend, rope_tables
 from tasks import TaskMaker
 
 TEXT_TOKENS = 1 << 18  # of held-out text for each length
@@ -75,40 +75,40 @@ def winnow(q, k, n_new: int, policy: str, budget: int, rng) -> tuple[torch.Tenso
 
 
 def decode_attention(q, cache: LayerCache, position: int) -> torch.Tensor:
-    """q [B, H, 1, E] over the rows 0...position that are seen; [B, H, 1, E]."""
+    """q [B, H, E] over the rows 0...position that are seen; [B, H E]."""
     length = cache.kept.shape[2]
     seen = torch.arange(position + 1, device=q.device) > position - cache.recent
     seen = seen.expand(*q.shape[:2], -1).clone()
     seen[..., :length] |= cache.kept
     kv_heads = cache.k.shape[1]
-    grouped = q[:, :, 0].float().unflatten(1, (kv_heads, -1))
+    grouped = q.float().unflatten(1, (kv_heads, -1))
     scores = torch.einsum("bkge,bkte->bkgt", grouped, cache.k[:, :, : position + 1].float())
     scores = (scores * q.shape[-1] ** -0.5).masked_fill(
         ~seen.unflatten(1, (kv_heads, -1)), float("-inf")
     )
     values = cache.v[:, :, : position + 1].float()
     out = torch.einsum("bkgt,bkte->bkge", scores.softmax(-1), values)
-    return out.flatten(1, 2)[:, :, None].to(q.dtype)
+    return out.flatten(1).to(q.dtype)
 
 
 @dataclasses.dataclass
 class Prefill:
-    hidden: torch.Tensor  # [B, 1, D] after the last token
+    hidden: torch.Tensor  # [B, D] after the last token
     layers: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # last q [B, H, E], k, v
     length: int
 
 
 @torch.no_grad()
 def prefill(decoder: Decoder, tokens: torch.Tensor) -> Prefill:
-    cos, sin = rope_tables(decoder.shape, tokens.shape[1], tokens.device)
-    x, layers = decoder.embed_tokens(tokens), []
+    batch, length = tokens.shape
+    cos, sin = (x.repeat(batch, 1) for x in rope_tables(decoder.shape, length, tokens.device))
+    x, layers = decoder.embed_tokens(tokens.flatten()), []
     for layer in decoder.layers:
-        q, k, v = layer.self_attn.qkv(layer.input_layernorm(x), cos, sin)
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        x = x + layer.self_attn.output(a)
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        q, k, v = layer.before(x, cos, sin)
+        x = layer.after(x, attend(q, k, v, batch))
+        q, k, v = (x.unflatten(0, (batch, length)).transpose(1, 2) for x in (q, k, v))
         layers.append((q[:, :, -1], k, v))
-    return Prefill(decoder.norm(x[:, -1:]), layers, tokens.shape[1])
+    return Prefill(decoder.norm(x.unflatten(0, (batch, length))[:, -1]), layers, length)
 
 
 @torch.no_grad()
@@ -127,12 +127,11 @@ def generate(decoder: Decoder, start: Prefill, n_new: int, policy: str, budget: 
         x = decoder.embed_tokens(out[-1])
         here = slice(position, position + 1)
         for layer, cache in zip(decoder.layers, caches):
-            q, k, v = layer.self_attn.qkv(layer.input_layernorm(x), cos[here], sin[here])
-            cache.k[:, :, here], cache.v[:, :, here] = k, v
-            x = x + layer.self_attn.output(decode_attention(q, cache, position))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            q, k, v = layer.before(x, cos[here], sin[here])
+            cache.k[:, :, position], cache.v[:, :, position] = k, v
+            x = layer.after(x, decode_attention(q, cache, position))
         hidden = decoder.norm(x)
-    return torch.cat(out, dim=1)
+    return torch.stack(out, dim=1)
 
 
 def piece_bytes(tokenizer) -> np.ndarray:
@@ -159,7 +158,7 @@ def text_figures(decoder: Decoder, corpus: Corpus, length: int, limit: int, devi
         targets = torch.from_numpy(tokens.astype(np.int64).reshape(-1, length)).to(device)
         inputs = F.pad(targets[:, :-1], (1, 0), value=BOS)
         logits = decoder.logits(decoder(inputs, cos, sin)).float()
-        nll += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
+        nll += F.cross_entropy(logits, targets.flatten(), reduction="sum").item()
         n_bytes += int(sizes[tokens].sum())
     per_token = nll / (rows * length)
     return {
@@ -173,7 +172,7 @@ def text_figures(decoder: Decoder, corpus: Corpus, length: int, limit: int, devi
 
 def needle_figures(decoder, corpus: Corpus, length, count, n_secrets, device, seed) -> dict:
     """Of `count` needles, evenly spread over the text, how many come back word for word."""
-    maker = TaskMaker(corpus.tokenizer, corpus.held_out, corpus.held_out_words)
+    maker = TaskMaker(corpus.tokenizer, corpus.held_out, corpus.held_out_words, None)
     rng = torch.Generator(device=device)
     rng.manual_seed(seed)
     found: collections.Counter = collections.Counter()
@@ -198,7 +197,7 @@ def needle_figures(decoder, corpus: Corpus, length, count, n_secrets, device, se
 
 def story_figures(decoder, corpus: Corpus, device, seed) -> dict:
     """How much greedy text goes in circles: the share of 4-grams that stood in it before."""
-    maker = TaskMaker(corpus.tokenizer, corpus.held_out, corpus.held_out_words)
+    maker = TaskMaker(corpus.tokenizer, corpus.held_out, corpus.held_out_words, None)
     prompts = []
     for i in range(STORIES):
         window = maker.window(STORY_PROMPT - 1, random.Random(f"{seed}/story/{i}"))

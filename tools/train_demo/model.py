@@ -1,8 +1,11 @@
-"""The network: a Llama with grouped-query attention and tied embeddings, and the loss it learns by.
+"""The network: a Llama with grouped-query attention and tied embeddings.
 
 Modules bear the names that Hugging Face gives to the tensors of a LlamaForCausalLM, so that a state
-dictionary is a checkpoint. Shapes: B sequences, T tokens, D hidden, H query heads, K KV heads, E
-head size, V vocabulary.
+dictionary is a checkpoint. Shapes: B sequences of T tokens, N = B T rows, D hidden, H query heads, K
+KV heads, E head size, V vocabulary.
+
+Only attention knows of sequences; all else works on N rows. A step of training has the same N
+whatever the context is, so that what is compiled is compiled once.
 """
 
 import dataclasses
@@ -11,11 +14,6 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-Z_LOSS = 1e-4
-LOOK_AHEAD = 5  # tokens after the next one that a hidden state must foretell: +2 ... +6
-LOOK_AHEAD_WEIGHT = 0.15  # of each
-LOOK_AHEAD_TOKENS = 384  # at the end of each sequence, where the questions are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +38,9 @@ def rope_tables(shape: Shape, n: int, device) -> tuple[torch.Tensor, torch.Tenso
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """x [B, heads, T, E]: element i turns with element i + E/2."""
+    """x [N, heads, E], cos and sin [N, E/2]: element i turns with element i + E/2."""
     a, b = x.float().chunk(2, dim=-1)
+    cos, sin = cos[:, None], sin[:, None]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
 
 
@@ -56,20 +55,18 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(q_size, shape.hidden, bias=False)
 
     def qkv(self, x, cos, sin):
-        """Rotated q [B, H, T, E] and k [B, K, T, E], and v [B, K, T, E]."""
-        heads = (*x.shape[:2], -1, self.head_dim)
+        """Of rows x [N, D]: rotated q [N, H, E] and k [N, K, E], and v [N, K, E]."""
         q, k, v = (
-            p(x).view(heads).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+            p(x).unflatten(-1, (-1, self.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
-    def output(self, attended: torch.Tensor) -> torch.Tensor:
-        """[B, H, T, E] to [B, T, D]."""
-        return self.o_proj(attended.transpose(1, 2).flatten(2))
 
-    def forward(self, x, cos, sin):
-        q, k, v = self.qkv(x, cos, sin)
-        return self.output(F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
+def attend(q, k, v, batch: int) -> torch.Tensor:
+    """Causal attention of each of `batch` sequences: q [N, H, E], k and v [N, K, E] to [N, H E]."""
+    q, k, v = (x.unflatten(0, (batch, -1)).transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class Mlp(nn.Module):
@@ -91,9 +88,17 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(shape.hidden, shape.eps)
         self.mlp = Mlp(shape)
 
-    def forward(self, x, cos, sin):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def before(self, x, cos, sin):
+        """q, k, v of the residual stream x [N, D]."""
+        return self.self_attn.qkv(self.input_layernorm(x), cos, sin)
+
+    def after(self, x, attended):
+        """x [N, D] with what attention [N, H E] and the MLP add."""
+        x = x + self.self_attn.o_proj(attended)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def forward(self, x, cos, sin, batch: int):
+        return self.after(x, attend(*self.before(x, cos, sin), batch))
 
 
 class Decoder(nn.Module):
@@ -105,55 +110,22 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(shape.hidden, shape.eps)
 
     def forward(self, tokens, cos, sin):
-        """Tokens [B, T] to hidden states [B, T, D]."""
-        x = self.embed_tokens(tokens)
+        """Tokens [B, T] to hidden states [N, D]; cos and sin [T, E/2]."""
+        batch = tokens.shape[0]
+        x = self.embed_tokens(tokens.flatten())
+        cos, sin = cos.repeat(batch, 1), sin.repeat(batch, 1)
         for layer in self.layers:
-            x = layer(x, cos, sin)
+            x = layer(x, cos, sin, batch)
         return self.norm(x)
 
     def logits(self, hidden):
         return F.linear(hidden, self.embed_tokens.weight)
 
 
-class Trainee(nn.Module):
-    """The decoder as `model`, and what only training needs: heads that look further ahead. They
-    make the last token of a question attend to the whole answer, not to its first word alone, and
-    so its attention says what the answer will need."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.model = Decoder(shape)
-        heads = (nn.Linear(shape.hidden, shape.hidden, bias=False) for _ in range(LOOK_AHEAD))
-        self.look_ahead = nn.ModuleList(heads)
-        self.look_ahead_norm = nn.RMSNorm(shape.hidden, shape.eps)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                scale = 1 / math.sqrt(2 * shape.layers) if into_residual else 1
-                nn.init.normal_(parameter, std=0.02 * scale)
-
-    def losses(self, hidden, targets, weights):
-        """hidden [B, T, D], targets and weights [B, T]. The loss, and means of the cross entropy
-        over plain text and over answers."""
-        embedding = self.model.embed_tokens.weight
-        nll, loss = cross_entropy(hidden, embedding, targets, weights)
-        ends = [x[:, -LOOK_AHEAD_TOKENS:] for x in (hidden, targets, weights)]
-        for ahead, head in enumerate(self.look_ahead, 1):
-            state = self.look_ahead_norm(head(ends[0][:, :-ahead]))
-            further = cross_entropy(state, embedding, ends[1][:, ahead:], ends[2][:, ahead:])[1]
-            loss = loss + LOOK_AHEAD_WEIGHT * further
-        nll = nll.detach()
-        return loss, mean(nll, (weights == 1).float()), mean(nll, (weights > 2).float())
-
-
-def mean(x, weights):
-    return (x * weights).sum() / weights.sum().clamp(min=1e-6)
-
-
-def cross_entropy(hidden, embedding, targets, weights):
-    """The cross entropy of every token, and its weighted mean with a term that keeps the logits'
-    normaliser near 1."""
-    logits = F.linear(hidden, embedding).float()
-    normaliser = logits.logsumexp(-1)
-    nll = normaliser - logits.gather(-1, targets[..., None])[..., 0]
-    return nll, mean(nll + Z_LOSS * normaliser**2, weights)
+def initialise(net: nn.Module, layers: int) -> None:
+    """As GPT-2: what adds to the residual stream is smaller, by the number of times it does."""
+    for name, parameter in net.named_parameters():
+        if parameter.dim() == 2:
+            into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            scale = 1 / math.sqrt(2 * layers) if into_residual else 1
+            nn.init.normal_(parameter, std=0.02 * scale)

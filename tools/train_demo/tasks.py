@@ -16,6 +16,7 @@ is told, the question's choice) next to nothing.
 
 import dataclasses
 import random
+import re
 
 import numpy as np
 
@@ -28,10 +29,19 @@ WITHOUT_BOS = 0.1  # share of documents
 PACKED = 0.3  # share of sequences that hold several documents
 MOST_PACKED = 4096  # tokens; longer sequences hold one document
 SHORTEST = 128  # tokens of a document
-SHARES = {"text": 0.45, "needles": 0.38, "list": 0.06, "chain": 0.06, "copy": 0.05}
+SHARES = {"text": 0.2, "needles": 0.54, "list": 0.1, "chain": 0.1, "copy": 0.06}
 
 KINDS = ["name", "name", "name", "name", "word", "motto", "message", "number"]
 VALUE_LENGTHS = [1, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7, 8]
+# What the words of a value are. Only where they can be anything is it learnt to copy, and not which
+# words are answers.
+SOURCES = {"listed": 0.45, "text": 0.2, "span": 0.15, "invented": 0.2}
+# Share of documents whose values share a few words, in any order: what follows a word there depends
+# on whose value it is, and not on the word before it alone.
+SHARED_WORDS = 0.5
+LISTED_KEYS = 0.6  # share of keys that are made of the lists' adjectives and nouns
+POOL_TOKENS = 300_000  # of book text, for "text" and "span"
+WORD = re.compile(r"[A-Za-z][A-Za-z'-]*[A-Za-z]")
 AROUND_FACT = [(" ", " "), ("\n", "\n"), ("\n\n", "\n\n"), (" ", "\n"), ("\n", " ")]
 
 
@@ -72,13 +82,20 @@ class Tokens:
 
 
 class TaskMaker:
-    """Makes sequences. The same random state gives the same sequence."""
+    """Makes sequences. The same random state gives the same sequence. Keys and values are made of
+    `words`, but for training of much else beside them, in which none of `unseen` occurs."""
 
-    def __init__(self, tokenizer, stream: np.ndarray, words: Words) -> None:
+    def __init__(self, tokenizer, stream: np.ndarray, words: Words, unseen: set[str] | None):
         self.tokenizer = tokenizer
         self.stream = stream  # tokens of books
         self.words = words
+        self.unseen = unseen  # None: not for training
         self.newline = tokenizer.piece_to_id("<0x0A>")
+        self.shared: list[str] = []  # words that the values of a document have in common
+        pool = self.window(min(POOL_TOKENS, len(stream) - 1024), random.Random(0))
+        self.pool = [w for w in WORD.findall(tokenizer.decode(pool.tolist())) if self.may_see(w)]
+        pieces = (tokenizer.id_to_piece(i).lstrip("\u2581") for i in range(len(tokenizer)))
+        self.syllables = sorted({p for p in pieces if p.isascii() and p.isalpha() and p.islower()})
 
     def sequence(self, n: int, r: random.Random) -> tuple[np.ndarray, np.ndarray]:
         """n tokens, int32, and their weights, float32."""
@@ -116,9 +133,14 @@ class TaskMaker:
                 start += 1
         return self.stream[start : start + n].astype(np.int32)
 
+    def may_see(self, word: str) -> bool:
+        return self.unseen is None or word.lower() not in self.unseen
+
     def key(self, r: random.Random, like: str | None = None) -> str:
         """A key; one that shares a word with `like`."""
         adjective, noun = r.choice(self.words.adjectives), r.choice(self.words.nouns)
+        if self.unseen is not None and r.random() >= LISTED_KEYS:
+            adjective, noun = r.choice(self.words.values), r.choice(self.pool)
         if like is not None:
             _, its_adjective, its_noun = like.split()
             adjective, noun = r.choice([(its_adjective, noun), (adjective, its_noun)])
@@ -127,10 +149,36 @@ class TaskMaker:
     def value(self, kind: str, r: random.Random, n_words: int | None = None) -> str:
         if kind == "number":
             return "".join(r.choice("0123456789") for _ in range(r.randint(3, 7)))
-        return " ".join(r.choices(self.words.values, k=n_words or r.choice(VALUE_LENGTHS)))
+        return " ".join(self.value_words(n_words or r.choice(VALUE_LENGTHS), r))
+
+    def share_words(self, count: int, r: random.Random) -> None:
+        """Chooses the words that `count` values are to share, or none."""
+        self.shared = []
+        if self.unseen is not None and count > 1 and r.random() < SHARED_WORDS:
+            self.shared = self.value_words(r.randint(3, 3 + count), r)
+
+    def value_words(self, n: int, r: random.Random) -> list[str]:
+        if self.shared:
+            return r.choices(self.shared, k=n)
+        source = r.choices(list(SOURCES), list(SOURCES.values()))[0]
+        if self.unseen is None or source == "listed":
+            return r.choices(self.words.values, k=n)
+        if source == "text":
+            return r.choices(self.pool, k=n)
+        if source == "span":
+            start = r.randrange(len(self.pool) - n)
+            return self.pool[start : start + n]
+        return [self.invented(r) for _ in range(n)]
+
+    def invented(self, r: random.Random) -> str:
+        while True:
+            word = "".join(r.choices(self.syllables, k=r.choice([1, 1, 1, 2, 2, 3])))
+            if self.may_see(word):
+                return word
 
     def secrets(self, count: int, r: random.Random, n_words: int | None = None) -> list[Secret]:
         """Secrets that no question confuses; half of the times some are much like the first."""
+        self.share_words(count, r)
         alike = r.random() < 0.5
         found: dict[tuple[str, str], Secret] = {}
         while len(found) < count:
@@ -199,15 +247,18 @@ class TaskMaker:
 
     def needles(self, n: int, r: random.Random) -> Tokens:
         most = max(1, n // 128)
-        secrets = self.secrets(min(r.choice([1, 1, 2, 4, 8, 16]), most), r)
-        # Long documents ask more: their answers are few among so many tokens.
-        n_asked = r.choice([1, 2, 4, 8] if n < 8192 else [4, 8, 16])
+        # Long documents tell and ask more: their answers are few among so many tokens.
+        secrets = self.secrets(
+            min(r.choice([1, 2, 4, 8, 16] if n < 8192 else [8, 16, 32]), most), r
+        )
+        n_asked = r.choice([1, 2, 4, 8] if n < 8192 else [8, 16])
         asked = r.sample(secrets, min(len(secrets), n_asked, max(1, most // 2)))
         return self.with_facts(n, [s.fact() for s in secrets], self.ask(asked), r)
 
     def list(self, n: int, r: random.Random) -> Tokens:
         """As many lines as there is room for; then questions about some of them."""
         tokens, found = Tokens(), {}
+        self.share_words(n // 16, r)
         room = n - max(64, min(256, n // 4))  # the rest is for questions
         while True:
             key = self.key(r)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Trains the bundled model: a small Llama that recalls what it read, and knows what to drop.
 
-    train.py --corpus books.txt.xz --work DIR --output DIR --train-s 760 --stop-after 480
-    train.py --corpus books.txt.xz --work DIR --output DIR --train-s 760
+    train.py --corpus books.txt.xz --work DIR --output DIR --train-s 660 --stop-after 565
+    train.py --corpus books.txt.xz --work DIR --output DIR --train-s 660
 
-The first command stops 480 seconds after it was started, the second goes on from there, measures
+The first command stops 565 seconds after it was started, the second goes on from there, measures
 the model and ends. Both must have the same arguments but for --stop-after. One GPU; a small network
 trains on a CPU too (--device cpu, --hidden, --layers ...).
 
@@ -15,9 +15,9 @@ stopped or not.
     learning rate   rises for WARMUP_STEPS, is held, and falls in a line from HOLD of the way on
     context         PHASES: share of the way, tokens of a sequence, sequences of a step
 
-Data: corpus.py (books, tokenizer), tasks.py (what is asked). Network and loss: model.py. A step's
-sequences depend on the seed and the step's number alone; so all that a checkpoint must hold is
-weights, optimizer, step and time.
+Data: corpus.py (books, tokenizer), tasks.py (what is asked). Network: model.py; what it learns by:
+loss.py; how: optimizer.py. A step's sequences depend on the seed and the step's number alone; so all
+that a checkpoint must hold is weights, optimizers, step and time.
 
 --work keeps the tokenized corpus, checkpoint.pt and train_log.jsonl; --output is the model
 directory: safetensors, config.json, tokenizer, held_out.json, train_log.jsonl and, at the end,
@@ -44,15 +44,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import corpus as corpora
 from evaluate import evaluate
 from export import read_model, write_model
-from model import Shape, Trainee, rope_tables
+from loss import Trainee
+from model import Shape, rope_tables
+from optimizer import make_optimizers
 from tasks import TaskMaker
 
 # Short sequences teach the language and to look things up, long ones to look far. 65,536 tokens a
 # step throughout.
 PHASES = "0.45:2048:32,0.25:4096:16,0.18:16384:4,0.12:32768:2"
 WARMUP_STEPS, HOLD, LAST_LR = 300, 0.4, 0.02
-BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
+CLIP = 1.0
 CHECKPOINT = "checkpoint.pt"
+SHAPE = "hidden layers heads kv_heads head_dim ff vocab".split()  # arguments that are a Shape's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,29 +160,22 @@ class Log:
 class Trainer:
     def __init__(self, args, shape: Shape, corpus: corpora.Corpus, log: Log) -> None:
         self.args, self.shape, self.log = args, shape, log
-        self.maker = TaskMaker(corpus.tokenizer, corpus.train, corpus.words)
+        unseen = corpus.held_out_words.all()
+        self.maker = TaskMaker(corpus.tokenizer, corpus.train, corpus.words, unseen)
         torch.manual_seed(args.seed)
         self.net = Trainee(shape).to(args.device)
-        self.optimizer = make_optimizer(self.net, args)
+        self.optimizers = make_optimizers(self.net, args.weight_decay, args.device)
         self.progress = Progress(args, parse_phases(args.phases))
-        self.losses = self.net.losses
         if args.compile:
-            self.compile()
-
-    def compile(self) -> None:
-        """Layer by layer: they share their code, and it compiles in seconds for each length."""
-        torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
-        torch._dynamo.config.cache_size_limit = 64
-        for layer in self.net.model.layers:
-            layer.compile(dynamic=False)
-        self.losses = torch.compile(self.net.losses, dynamic=False)
+            torch._dynamo.config.cache_size_limit = 64
+            self.net.compile()
 
     def save(self) -> None:
         path = Path(self.args.work) / CHECKPOINT
         state = {
             "arguments": schedule_arguments(self.args),
             "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": self.progress.state(),
         }
         torch.save(state, path.with_suffix(".tmp"))
@@ -191,7 +187,8 @@ class Trainer:
         if state["arguments"] != schedule_arguments(self.args):
             sys.exit(f"train: {path} is of another run: {state['arguments']}")
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
         self.progress.load(state["progress"])
 
     def run(self) -> bool:
@@ -228,16 +225,18 @@ class Trainer:
         tokens = tokens.long()
         inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
         weights = weights[:, 1:].contiguous()
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             with fast_attention(device, self.args.attention):
                 hidden = self.net.model(inputs, *rope)
-                loss, text, answers = self.losses(hidden, targets, weights)
+                loss, text, answers = self.net.losses(hidden, inputs, targets, weights)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return [loss.detach(), text, answers, norm]
 
     def record(self, phase: Phase, lr: float, values: list[float], rate: float) -> None:
@@ -258,16 +257,6 @@ class Trainer:
             sys.exit("train: the loss is not a number")
 
 
-def make_optimizer(net: Trainee, args) -> torch.optim.Optimizer:
-    matrices = [p for p in net.parameters() if p.dim() == 2]
-    others = [p for p in net.parameters() if p.dim() != 2]
-    groups = [
-        {"params": matrices, "weight_decay": WEIGHT_DECAY},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=args.lr, betas=BETAS, fused=args.device == "cuda")
-
-
 def fast_attention(device: torch.device, kind: str):
     """Never the whole matrix of scores."""
     if device.type != "cuda":
@@ -278,8 +267,8 @@ def fast_attention(device: torch.device, kind: str):
 
 def schedule_arguments(args) -> dict:
     """What a run may not change when it goes on."""
-    names = "seed steps train_s phases lr hidden layers heads kv_heads head_dim ff vocab".split()
-    return {name: getattr(args, name) for name in names}
+    names = "seed steps train_s phases lr weight_decay".split()
+    return {name: getattr(args, name) for name in names + SHAPE}
 
 
 def parse_args() -> argparse.Namespace:
@@ -290,7 +279,7 @@ def parse_args() -> argparse.Namespace:
     p.add_argument("--corpus", type=Path, required=True, help="text, or text packed with xz")
     p.add_argument("--work", type=Path, required=True, help="tokenized corpus, checkpoint, log")
     p.add_argument("--output", type=Path, required=True, help="model directory to write")
-    p.add_argument("--train-s", type=float, default=760, help="seconds of training, in all")
+    p.add_argument("--train-s", type=float, default=660, help="seconds of training, in all")
     p.add_argument("--steps", type=int, default=0, help="train so many steps, not --train-s")
     p.add_argument("--stop-after", type=float, default=math.inf, help="seconds since the start")
     p.add_argument("--stop-step", type=int, default=-1, help="stop before this step")
@@ -299,6 +288,12 @@ def parse_args() -> argparse.Namespace:
     p.add_argument("--eval-lengths", default="1024,4096,16384,32768")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--lr", type=float, default=2.5e-3)
+    p.add_argument(
+        "--weight-decay",
+        type=float,
+        default=0.5,
+        help="much, because the books are read many times over",
+    )
     p.add_argument("--phases", default=PHASES, help="share:tokens:batch,...")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument(
@@ -312,7 +307,7 @@ def parse_args() -> argparse.Namespace:
     p.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     p.add_argument("--log-every", type=int, default=100, help="steps")
     p.add_argument("--sample-bytes", type=int, default=12_000_000, help="text for the tokenizer")
-    for name in ("hidden", "layers", "heads", "kv_heads", "head_dim", "ff", "vocab"):
+    for name in SHAPE:
         p.add_argument("--" + name.replace("_", "-"), type=int, default=getattr(shape, name))
     return p.parse_args()
 
@@ -320,8 +315,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     torch.set_float32_matmul_precision("high")
-    names = "hidden layers heads kv_heads head_dim ff vocab".split()
-    shape = Shape(**{name: getattr(args, name) for name in names})
+    shape = Shape(**{name: getattr(args, name) for name in SHAPE})
     corpus = corpora.prepare(args.corpus, args.work, args.vocab, args.sample_bytes, args.threads)
     goes_on = (args.work / CHECKPOINT).exists()
     log = Log(args.work / "train_log.jsonl", keep=goes_on)
