@@ -39,7 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     for name, module in BENCHMARKS.items():
         about, _, details = module.__doc__.partition("\n\n")
         command = commands.add_parser(
-            name, help=about, description=about, epilog=details, formatter_class=raw)
+            name, help=about, description=about, epilog=details, formatter_class=raw
+        )
         add = command.add_argument
         add("files", type=Path, nargs="+", metavar="FILE", help="what the benchmark published")
         add("-o", "--out", type=Path, required=True, metavar="OUT.jsonl", help="the task file")

@@ -19,8 +19,9 @@ LINE, RECORD_END = "line ", " Now the record ends."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", action="store_true",
-                        help="split each prompt into context and question")
+    parser.add_argument(
+        "--split", action="store_true", help="split each prompt into context and question"
+    )
 
 
 class Converter:
