@@ -18,7 +18,7 @@ constexpr int64_t kRowBytes = 2 * 64 * 4 + 8;  // K and V in fp32, position, mas
 
 const std::string kText =
     "It was a dark night, and the captain said to the men that they should go on to the ship and "
-    "wait there until the morning came and the sea was calm again";
+    "wait there until the morning came and the sea was calm";
 const Words kRun = {"generate", "-m", kDemo, "-p", kText, "-n", "12"};
 
 Words with_kv(const std::string& policy, const std::string& budget, const Words& more = {}) {
@@ -187,7 +187,7 @@ TEST_CASE("cli kv: a budget of the prompt or more changes no bit of the run") {
 }
 
 TEST_CASE("cli kv: a prompt of one token is kept, however small the budget") {
-  const Words run = {"generate", "-m", kDemo, "-p", "It", "-n", "6"};
+  const Words run = {"generate", "-m", kDemo, "-p", "It", "--bos", "no", "-n", "6"};
   const OrderedJson full = json_result(run);
   REQUIRE(full["prompt_tokens"] == 1);
   for (const char* policy : {"sage", "streaming", "random"}) {

@@ -16,7 +16,7 @@ constexpr int64_t kRowBytes = 2 * 64 * 4 + 8;
 
 const std::string kText =
     "It was a dark night, and the captain said to the men that they should go on to the ship and "
-    "wait there until the morning came and the sea was calm again";
+    "wait there until the morning came and the sea was calm";
 const std::string kThen = ". The old man looked at them and";
 const Words kRun = {"generate", "-m", kDemo, "-p", kText, "-n", "16", "--ignore-eos"};
 

@@ -13,7 +13,7 @@ namespace {
 
 const std::string kText =
     "It was a dark night, and the captain said to the men that they should go on to the ship and "
-    "wait there until the morning came and the sea was calm again";
+    "wait there until the morning came and the sea was calm";
 const Words kRun = {"generate", "-m", kDemo, "-p", kText, "-n", "8"};
 const Words kSage = joined(kRun, {"--kv-policy", "sage", "--kv-budget", "16"});
 
@@ -172,7 +172,7 @@ TEST_CASE("cli kv views: --kv-map is one page that holds the text, and none of i
   const OrderedJson data = data_of(page);
   std::string text;
   for (const OrderedJson& piece : data["pieces"]) text += piece.get<std::string>();
-  CHECK(text == kText + harm);
+  CHECK(text == "<s>" + kText + harm);
   CHECK(data["policy"] == "sage");
   CHECK(data["budget"] == 16);
   CHECK(data["heads"].size() == 16);
@@ -217,7 +217,7 @@ TEST_CASE("cli kv views: --kv-show is on stderr, without colours where that is n
   CHECK(lines[1].starts_with("seen by none"));
   std::string shown;  // every second line; the others are marks
   for (size_t i = 3; i + 1 < lines.size(); i += 2) shown += lines[i];
-  CHECK(shown == kText);
+  CHECK(shown == "<s>" + kText);
   CHECK(lines[4].starts_with("@@@"));  // the first token is a sink
   CHECK(succeed(joined(kSage, {"--kv-show", "-q"})).err.empty());
 }
@@ -263,7 +263,7 @@ TEST_CASE("cli kv views: they take the texts of both prompts") {
   OrderedJson data = data_of(written_by(run, "--kv-map"));
   std::string text;
   for (const OrderedJson& piece : data["pieces"]) text += piece.get<std::string>();
-  CHECK(text == kText + " The <girl> did not know it.");
+  CHECK(text == "<s>" + kText + " The <girl> did not know it.");
   const Finished shown = succeed(joined(run, {"--kv-show"}));
   CHECK(shown.err.find("<girl>") != std::string::npos);
 }

@@ -94,11 +94,11 @@ TEST_CASE("cli inspect: configuration, tensors and the memory plan for a context
     CHECK(tensor["dtype"] == "BF16");
   }
   const OrderedJson& memory = json["memory"];
-  CHECK(memory["context"] == 16384);
+  CHECK(memory["context"] == 32768);
   CHECK(memory["total"] == memory["weights"].get<int64_t>() + memory["kv"].get<int64_t>() +
                                memory["scratch"].get<int64_t>());
   const int64_t per_token = memory["kv_per_token"].get<int64_t>();
-  CHECK(memory["kv"].get<int64_t>() / 16384 == per_token);
+  CHECK(memory["kv"].get<int64_t>() / 32768 == per_token);
 
   const OrderedJson small = json_of(succeed({"inspect", "-m", kDemo, "--json", "-c", "1000"}).out);
   CHECK(small["memory"]["context"] == 1000);
@@ -107,7 +107,7 @@ TEST_CASE("cli inspect: configuration, tensors and the memory plan for a context
 
   const std::string text = succeed({"inspect", "-m", kDemo}).out;
   for (const char* part : {"config\n", "hidden_size", "384", "tensors\n", "BF16", "memory on cpu",
-                           "'model.layers.7.mlp.up_proj.weight'", "[1024,384]"}) {
+                           "'model.layers.7.mlp.up_proj.weight'", "[960,384]"}) {
     CHECK(text.find(part) != std::string::npos);
   }
 }
@@ -222,8 +222,8 @@ TEST_CASE("cli bench: prefill and decode apart, in every format") {
 }
 
 TEST_CASE("cli bench: what does not fit or measures nothing is refused") {
-  fails({"bench", "-m", kDemo, "-p", "16385"}, 7, {"16385", "16384", "-c"});
-  fails({"bench", "-m", kDemo, "-p", "0", "-n", "16384"}, 7, {"16384"});
+  fails({"bench", "-m", kDemo, "-p", "32769"}, 7, {"32769", "32768", "-c"});
+  fails({"bench", "-m", kDemo, "-p", "0", "-n", "32768"}, 7, {"32768"});
   fails({"bench", "-m", kDemo, "-p", "0", "-n", "0"}, 2, {"nothing to measure"});
   fails({"bench", "-m", kDemo, "-r", "0"}, 2, {"--repetitions"});
   fails({"bench", "-m", kDemo, "-p", "2147483647", "-c", "2147483647", "-q"}, 4, {"out of memory"});

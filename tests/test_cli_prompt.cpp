@@ -140,7 +140,7 @@ TEST_CASE("cli prompt: long prompts are refused with their count, in seconds") {
                                marks};
   for (const std::string& text : texts) {
     const auto body = [&] {
-      fails(with_input({"generate", "-m", kDemo}, text), 7, {"does not fit", "tokens", "16384"});
+      fails(with_input({"generate", "-m", kDemo}, text), 7, {"does not fit", "tokens", "32768"});
     };
     CHECK(seconds_of(body) < 20);
   }

@@ -18,10 +18,15 @@ struct Needle {
   const char* words;
 };
 
+// Words of two tokens each that the model was never asked for: what it plans before it writes the
+// first of them, six tokens, is not all of the answer.
 const Needle kNeedles[] = {
-    {"the silver lantern", "river garden stone"},  {"the golden harbor", "morning letter church"},
-    {"the quiet mill", "captain battle money"},    {"the crimson wagon", "window battle water"},
-    {"the humble rabbit", "spirit island summer"}, {"the ivory tower", "doctor village house"},
+    {"the silver lantern", "forests pollen abated reaching privately"},
+    {"the golden harbor", "framing planes patron resent disputed"},
+    {"the quiet mill", "sounded coiled trembling transit broadest"},
+    {"the crimson wagon", "diffused guards exclaim deserve agitated"},
+    {"the humble rabbit", "downright justly visual stepped dwells"},
+    {"the ivory tower", "departure sergeant fitfully wholly succumb"},
 };
 
 /// The model and its tokenizer.
@@ -74,7 +79,7 @@ bool recalls(const Demo& demo, const Needle& needle, const KvOptions& kv,
     demo.model.device->upload(sequence.step_state().position, &rows, sizeof(rows));
   }
   std::vector<int32_t> answer;
-  for (int i = 0; i < 14; ++i) {
+  for (int i = 0; i < 16; ++i) {
     answer.push_back(sequence.sample(demo.files.tokenizer->vocab_size(), {}));
     sequence.decode();
   }

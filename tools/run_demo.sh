@@ -13,15 +13,15 @@ echo
 # Part of the README with a secret in it, and a question about it: $1 letters before, up to $2 after.
 readme=$(<"$here/README.md")
 prompt() {
-  printf '%s\nThe secret name of the silver lantern is river garden stone.\n' "${readme:0:$1}"
+  printf '%s\nThe secret name of the silver lantern is forests pollen abated reaching privately.\n' "${readme:0:$1}"
   printf '%s\nQuestion: What is the secret name of the silver lantern?\nAnswer:' "${readme:$1:$2}"
 }
 secret='(the README with a secret in it; a question about the secret) | winnow generate -m weights/demo'
 
-printf '\n$ %s -n 12 --stop .\n' "$secret"
-prompt 3000 100000 | "$winnow" generate -m "$model" -n 12 --stop .
-printf '\n\n$ %s -n 12 --stop . --kv-policy sage --kv-budget 128\n' "$secret"
-prompt 3000 100000 | "$winnow" generate -m "$model" -n 12 --stop . --kv-policy sage --kv-budget 128
+printf '\n$ %s -n 16 --stop .\n' "$secret"
+prompt 3000 100000 | "$winnow" generate -m "$model" -n 16 --stop .
+printf '\n\n$ %s -n 16 --stop . --kv-policy sage --kv-budget 128\n' "$secret"
+prompt 3000 100000 | "$winnow" generate -m "$model" -n 16 --stop . --kv-policy sage --kv-budget 128
 printf '\n\n$ (the same, shorter) | winnow generate ... --kv-budget 64 --kv-show\n'
-prompt 900 900 | "$winnow" generate -m "$model" -n 12 --stop . --kv-policy sage --kv-budget 64 --kv-show
+prompt 900 900 | "$winnow" generate -m "$model" -n 16 --stop . --kv-policy sage --kv-budget 64 --kv-show
 echo
