@@ -155,7 +155,22 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	  -lsentencepiece
 
 ##@ Measure
-.PHONY: bench
+.PHONY: bench eval
+# A book in plain text that the bundled model has not read.
+EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
+EVAL_SAMPLES ?= 100
+EVAL_LENGTHS ?= 4096,8192,16384
+EVAL_OUT ?= tools/results
+EVAL := $(BUILD)/winnow eval -m weights/demo --kv-budget 128,256,512,1024,2048
+eval: $(BUILD)/winnow  ## the README's evaluation, of EVAL_BOOK=FILE: table and pictures
+	@test -f '$(EVAL_BOOK)' || { echo "make eval: EVAL_BOOK=FILE must name a book in plain text" >&2; exit 2; }
+	@mkdir -p $(EVAL_OUT)
+	$(EVAL) needle --haystack '$(EVAL_BOOK)' --words weights/demo/held_out.json --samples $(EVAL_SAMPLES) \
+	  --lengths $(EVAL_LENGTHS) --json -o $(EVAL_OUT)/needle.json --plot $(EVAL_OUT)/needle.svg \
+	  --heat-map $(EVAL_OUT)/needle-depth.svg
+	$(EVAL) ppl -f '$(EVAL_BOOK)' --prefix 4096 --score 128 --stride 8192 --samples 12 --json -o $(EVAL_OUT)/ppl.json
+	$(if $(filter tools/results,$(EVAL_OUT)),tools/readme_tables.py)
+
 bench: $(BUILD)/winnow  ## tokens per second with the bundled model
 	$(BUILD)/winnow bench -m weights/demo -p 512,2000 -n 128
 
