@@ -16,7 +16,7 @@ enum class ExitCode : int {
   kModel = 3,     // model, tokenizer or config rejected, or a file missing in a model directory
   kMemory = 4,    // out of memory, host or device
   kDevice = 5,    // no usable GPU, or a CUDA error
-  kIo = 6,        // a path that does not exist or cannot be read or written
+  kIo = 6,        // a path that cannot be read or written, or a malformed text or task file
   kPrompt = 7,    // the prompt does not fit
   kInterrupted = 130,  // SIGINT
   kTerminated = 143,   // SIGTERM

@@ -26,7 +26,7 @@ constexpr const char* kExitCodes =
     "  3    model, tokenizer or configuration rejected\n"
     "  4    out of memory\n"
     "  5    no usable GPU, or a CUDA error\n"
-    "  6    a path that does not exist or cannot be read or written\n"
+    "  6    a path that cannot be read or written, a malformed text or task file\n"
     "  7    the prompt does not fit\n"
     "  130  interrupted (SIGINT)\n"
     "  143  terminated (SIGTERM)";
