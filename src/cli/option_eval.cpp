@@ -35,8 +35,9 @@ std::vector<std::string> split_at_commas(const std::string& text) {
 
 /// An option that some kinds have no use for.
 void only(OptionSet& set, const EvalOptions& options, const CLI::Option* option,
-          std::vector<EvalKind> kinds) {
+          const std::vector<EvalKind>& kinds) {
   std::vector<std::string> names;
+  names.reserve(kinds.size());
   for (const EvalKind kind : kinds) names.push_back(std::string("'eval ") + kind_name(kind) + "'");
   set.allow_if(
       option, [&options, kinds] { return std::ranges::count(kinds, options.kind) > 0; },
@@ -176,8 +177,8 @@ void check_eval(EvalOptions& options) {
          "ppl' has none");
   }
   std::ranges::sort(options.lengths);
-  const auto same = std::ranges::unique(options.lengths);
-  options.lengths.erase(same.begin(), same.end());
+  options.lengths.erase(std::unique(options.lengths.begin(), options.lengths.end()),
+                        options.lengths.end());
   eval_methods(options);
 }
 

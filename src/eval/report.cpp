@@ -109,6 +109,16 @@ std::pair<std::vector<std::string>, std::vector<std::string>> flat(const Ordered
   return all;
 }
 
+/// What both kinds of rows end with.
+void add_cost(const auto& row, OrderedJson& json) {
+  json["rows_kept"] = row.rows_kept;
+  json["bytes_kept"] = row.bytes_kept;
+  json["bytes_peak"] = row.bytes_peak;
+  json["footprint"] = row.footprint;
+  json["occupancy"] = row.occupancy;
+  json["ms_per_token"] = row.ms_per_token;
+}
+
 }  // namespace
 
 std::string_view question_name(QuestionSeen question) {
@@ -126,12 +136,7 @@ OrderedJson row_json(const EvalRow& row) {
   json["n"] = row.n;
   json["accuracy"] = row.accuracy;
   json["ci95"] = {row.ci95.low, row.ci95.high};
-  json["rows_kept"] = row.rows_kept;
-  json["bytes_kept"] = row.bytes_kept;
-  json["bytes_peak"] = row.bytes_peak;
-  json["footprint"] = row.footprint;
-  json["occupancy"] = row.occupancy;
-  json["ms_per_token"] = row.ms_per_token;
+  add_cost(row, json);
   return json;
 }
 
@@ -146,12 +151,7 @@ OrderedJson row_json(const PerplexityRow& row) {
   json["bits_per_byte"] = row.bits_per_byte;
   json["kl"] = row.kl;
   json["top1"] = row.top1;
-  json["rows_kept"] = row.rows_kept;
-  json["bytes_kept"] = row.bytes_kept;
-  json["bytes_peak"] = row.bytes_peak;
-  json["footprint"] = row.footprint;
-  json["occupancy"] = row.occupancy;
-  json["ms_per_token"] = row.ms_per_token;
+  add_cost(row, json);
   return json;
 }
 
