@@ -22,8 +22,10 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-restrict
 CPPFLAGS += -I. -MMD -MP
 CXXFLAGS := -std=c++20 -O3 -g -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
+# PCRE2 and utf8proc are linked in: the program runs where they are not installed.
+TEXT_LIBS := -lsentencepiece -l:libpcre2-8.a -l:libutf8proc.a
 # OpenMP's library is linked in, so that src/start_up.cpp comes before its constructor.
-LDLIBS := -lsentencepiece -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
+LDLIBS := $(TEXT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
 
 # ---- CUDA: nvcc from the PATH, or else from the toolkit's usual place ----
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) no)
@@ -152,7 +154,7 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	@mkdir -p $(@D)
 	tools/install_deps.sh fuzz
 	clang++-14 -std=c++20 -O1 -g -I. -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_SRCS) \
-	  -lsentencepiece
+	  $(TEXT_LIBS)
 
 ##@ Measure
 .PHONY: bench eval

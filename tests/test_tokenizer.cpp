@@ -12,13 +12,16 @@
 
 #include "src/base/utf8.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/random_text.h"
 #include "tests/support/spm_model.h"
 #include "tests/support/temp_dir.h"
 #include "tokenizer/spm.h"
 #include "tokenizer/tokenizer.h"
 
 using namespace winnow;
+using winnow::test::append_utf8;
 using winnow::test::expect_error;
+using winnow::test::repeated;
 using winnow::test::small_spm;
 
 namespace {
@@ -45,26 +48,6 @@ std::vector<std::string> model_dirs() {
 SpmTokenizer tokenizer_of(const SpmFile& file) {
   const std::string bytes = serialize_spm_file(file);
   return {parse_spm_file(std::as_bytes(std::span(bytes)), "t.model"), true, "t.model"};
-}
-
-std::string repeated(std::string_view text, size_t times) {
-  std::string out;
-  out.reserve(text.size() * times);
-  for (size_t i = 0; i < times; ++i) out += text;
-  return out;
-}
-
-void append_utf8(std::string& out, uint32_t code) {
-  const auto tail = [code](int shift) { return static_cast<char>(0x80 | (code >> shift & 0x3F)); };
-  if (code < 0x80) {
-    out += static_cast<char>(code);
-  } else if (code < 0x800) {
-    out += {static_cast<char>(0xC0 | code >> 6), tail(0)};
-  } else if (code < 0x10000) {
-    out += {static_cast<char>(0xE0 | code >> 12), tail(6), tail(0)};
-  } else {
-    out += {static_cast<char>(0xF0 | code >> 18), tail(12), tail(6), tail(0)};
-  }
 }
 
 /// Characters of all planes, NUL and spaces among them; not U+2581, which decodes to a space.

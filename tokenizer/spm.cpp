@@ -8,7 +8,6 @@
 namespace winnow {
 namespace {
 
-constexpr size_t kMaxTextBytes = size_t{64} << 20;
 constexpr size_t kMaxUncutBytes = size_t{8} << 20;  // the library needs some 200 bytes for each
 constexpr size_t kPartBytes = size_t{16} << 10;
 
@@ -66,10 +65,7 @@ SpmTokenizer::SpmTokenizer(SpmFile file, bool adds_bos, std::string_view name)
 }
 
 std::vector<int32_t> SpmTokenizer::encode(std::string_view text) const {
-  if (text.size() > kMaxTextBytes) {
-    fail(ExitCode::kPrompt, "the text has ", text.size(), " bytes; at most ", kMaxTextBytes,
-         " can be tokenized");
-  }
+  check_length(text);
   const std::string whole = prepared(text);
   std::vector<int32_t> ids;
   for (std::string_view rest = whole; !rest.empty();) {
@@ -126,6 +122,15 @@ std::optional<int32_t> SpmTokenizer::bos() const {
 
 std::optional<int32_t> SpmTokenizer::eos() const {
   return file_.eos < 0 ? std::nullopt : std::optional(file_.eos);
+}
+
+std::optional<int32_t> SpmTokenizer::control_id(std::string_view piece) const {
+  for (size_t id = 0; id < file_.pieces.size(); ++id) {
+    if (file_.pieces[id].type == PieceType::kControl && file_.pieces[id].text == piece) {
+      return static_cast<int32_t>(id);
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace winnow

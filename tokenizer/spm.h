@@ -32,6 +32,7 @@ class SpmTokenizer final : public Tokenizer {
   std::optional<int32_t> bos() const override;
   std::optional<int32_t> eos() const override;
   bool adds_bos() const override { return adds_bos_ && bos().has_value(); }
+  std::optional<int32_t> control_id(std::string_view piece) const override;
 
  private:
   const SpmPiece& at(int32_t id) const;

@@ -38,16 +38,32 @@ class Tokenizer {
   /// Whether a text opens with bos() by this model's custom.
   virtual bool adds_bos() const = 0;
 
-  /// Ids that end a text by the tokenizer's own account: eos() where there is one.
-  std::vector<int32_t> stop_ids() const;
+  /// The id of the control token that the vocabulary spells `piece`: "<s>", "<|eot_id|>". This is
+  /// the only way to such an id: encode never gives one.
+  virtual std::optional<int32_t> control_id(std::string_view piece) const = 0;
+
+  /// Ids that end a text by the tokenizer's own account: eos() first, where there is one.
+  virtual std::vector<int32_t> stop_ids() const;
 
   /// All of `ids` as bytes; control tokens give nothing and do not count as a start.
   std::string decode(std::span<const int32_t> ids) const;
+
+ protected:
+  /// Fails with kPrompt where `text` has more than 64 MiB.
+  static void check_length(std::string_view text);
 };
 
-/// Loads the tokenizer of a model directory: tokenizer.model (sentencepiece) and, where it exists,
-/// tokenizer_config.json. Fails with kModel for files that are missing or malformed, naming what a
-/// file of another kind is.
+/// Loads the tokenizer of a model directory. Of several, the first of these:
+///
+///   tokenizer.model            sentencepiece
+///   tokenizer.json             byte-level BPE
+///   tokenizer.model            Llama-3's rank file; told from the other by what is in it
+///   vocab.json, merges.txt     byte-level BPE
+///   encoder.json, vocab.bpe    the same, under GPT-2's first names
+///
+/// tokenizer_config.json is read where it exists. It has the last word on BOS and EOS, and says
+/// which model the last two belong to. Fails with kModel for files that are missing or malformed,
+/// naming what a file of another kind is.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& dir);
 
 }  // namespace winnow
