@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/random_text.h"
 #include "tests/support/temp_dir.h"
 #include "tokenizer/tokenizer.h"
 
@@ -21,16 +22,6 @@ struct Golden {
   std::string cases;      // NAME.inp: texts; NAME.out: a line of ids for each
 };
 
-std::vector<std::string> split(const std::string& text, const std::string& separator) {
-  std::vector<std::string> parts;
-  size_t start = 0;
-  for (size_t at = 0; (at = text.find(separator, start)) != std::string::npos;
-       start = at + separator.size()) {
-    parts.push_back(text.substr(start, at - start));
-  }
-  return parts;
-}
-
 }  // namespace
 
 TEST_CASE("encode gives the golden ids of Llama-3, Qwen2 and GPT-2") {
@@ -44,8 +35,8 @@ TEST_CASE("encode gives the golden ids of Llama-3, Qwen2 and GPT-2") {
     }
     const auto tokenizer = load_tokenizer(dir);
     const std::vector<std::string> texts =
-        split(test::read_file(golden + ".inp"), "\n__ggml_vocab_test__\n");
-    const std::vector<std::string> lines = split(test::read_file(golden + ".out"), "\n");
+        test::split(test::read_file(golden + ".inp"), "\n__ggml_vocab_test__\n");
+    const std::vector<std::string> lines = test::split(test::read_file(golden + ".out"), "\n");
     REQUIRE(texts.size() == lines.size());
     CHECK(texts.size() >= 45);
     for (size_t i = 0; i < texts.size(); ++i) {

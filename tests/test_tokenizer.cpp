@@ -90,16 +90,6 @@ double seconds_to_encode(const Tokenizer& tokenizer, const std::string& text) {
   return time.count();
 }
 
-std::vector<std::string> split(const std::string& text, const std::string& separator) {
-  std::vector<std::string> parts;
-  size_t start = 0;
-  for (size_t at = 0; (at = text.find(separator, start)) != std::string::npos;
-       start = at + separator.size()) {
-    parts.push_back(text.substr(start, at - start));
-  }
-  return parts;
-}
-
 }  // namespace
 
 TEST_CASE("encode gives the golden ids of Llama-2") {
@@ -111,8 +101,8 @@ TEST_CASE("encode gives the golden ids of Llama-2") {
   }
   const auto tokenizer = load_tokenizer(dir);
   const std::vector<std::string> texts =
-      split(test::read_file(golden + ".inp"), "\n__ggml_vocab_test__\n");
-  const std::vector<std::string> lines = split(test::read_file(golden + ".out"), "\n");
+      test::split(test::read_file(golden + ".inp"), "\n__ggml_vocab_test__\n");
+  const std::vector<std::string> lines = test::split(test::read_file(golden + ".out"), "\n");
   REQUIRE(texts.size() == lines.size());
   CHECK(texts.size() >= 46);
   for (size_t i = 0; i < texts.size(); ++i) {

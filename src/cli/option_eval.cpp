@@ -96,20 +96,10 @@ void add_lists(OptionSet& set, EvalOptions& options) {
                 });
   set.add_value({"--kv-budget", "LIST", "of each but full, like 128,512 or 10% (default 128)"},
                 [&options](const std::string& name, const std::string& value) {
-                  options.budgets.clear();
                   for (const std::string& part : split_at_commas(value)) {
                     options.budgets.push_back(read_kv_budget(name, part));
                   }
                 });
-}
-
-/// A file of its own beside the result.
-void add_extra(OptionSet& set, const OptionText& text, std::filesystem::path& field) {
-  set.add_value(text, [&field](const std::string& name, const std::string& value) {
-    refuse_empty(name, value);
-    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
-    field = value;
-  });
 }
 
 }  // namespace
@@ -126,11 +116,11 @@ void add_eval_options(OptionSet& set, EvalOptions& options) {
   add_bos(set, options.bos);
   add_context(set, options.compute.context);
   add_output(set, options.output, table_formats());
-  add_extra(set, {"--predictions", "FILE.jsonl", "every answer, as it comes (default none)"},
-            options.predictions);
-  add_extra(set, {"--plot", "FILE.svg", "accuracy by budget (default none)"}, options.plot);
-  add_extra(set, {"--heat-map", "FILE.svg", "accuracy by depth and length (default none)"},
-            options.heat_map);
+  add_result(set, {"--predictions", "FILE.jsonl", "every answer, as it comes (default none)"},
+             options.predictions);
+  add_result(set, {"--plot", "FILE.svg", "accuracy by budget (default none)"}, options.plot);
+  add_result(set, {"--heat-map", "FILE.svg", "accuracy by depth and length (default none)"},
+             options.heat_map);
   add_lists(set, options);
   add_kv_details(set, options.kv);
   add_compute_options(set, options.compute);

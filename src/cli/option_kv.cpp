@@ -4,6 +4,8 @@
 #include <limits>
 #include <string_view>
 
+#include "src/cli/option_shared.h"
+
 namespace winnow {
 namespace {
 
@@ -27,15 +29,6 @@ double bytes_of_unit(char unit) {
     case 'G': return 0x1p30;
     default: return 0;
   }
-}
-
-/// A result has a place of its own: stdout is the text's.
-void add_result(OptionSet& set, const OptionText& text, std::filesystem::path& field) {
-  set.add_value(text, [&field](const std::string& name, const std::string& value) {
-    refuse_empty(name, value);
-    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
-    field = value;
-  });
 }
 
 }  // namespace

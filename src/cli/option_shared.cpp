@@ -91,6 +91,14 @@ void add_output(OptionSet& set, OutputOptions& output, const Choices<Format>& fo
                 });
 }
 
+void add_result(OptionSet& set, const OptionText& text, std::filesystem::path& field) {
+  set.add_value(text, [&field](const std::string& name, const std::string& value) {
+    refuse_empty(name, value);
+    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
+    field = value;
+  });
+}
+
 Choices<Format> table_formats() {
   return {{"text", Format::kText},
           {"md", Format::kMarkdown},

@@ -37,6 +37,9 @@ void add_format(OptionSet& set, Format& field, const Choices<Format>& formats);
 /// The same and -o.
 void add_output(OptionSet& set, OutputOptions& output, const Choices<Format>& formats);
 
+/// A file beside the result, which has stdout.
+void add_result(OptionSet& set, const OptionText& text, std::filesystem::path& field);
+
 /// The formats of commands whose result is a table.
 Choices<Format> table_formats();
 

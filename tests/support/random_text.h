@@ -1,12 +1,24 @@
-// Random Unicode to encode, and repeated text.
+// Texts for tokenizers: random Unicode, repeated text, the parts of a file of cases.
 #pragma once
 
 #include <cstdint>
 #include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace winnow::test {
+
+/// The parts of `text` that end with `separator`.
+inline std::vector<std::string> split(const std::string& text, const std::string& separator) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t at = 0; (at = text.find(separator, start)) != std::string::npos;
+       start = at + separator.size()) {
+    parts.push_back(text.substr(start, at - start));
+  }
+  return parts;
+}
 
 inline void append_utf8(std::string& out, uint32_t code) {
   const auto tail = [code](int shift) { return static_cast<char>(0x80 | (code >> shift & 0x3F)); };
