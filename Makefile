@@ -4,7 +4,7 @@
 #   ARCH=x86-64-v3       what g++ compiles for: AVX2 and FMA; ARCH=native for this machine alone
 #   EXTRA_CXXFLAGS=      more flags for g++, e.g. -Werror
 #   NVCC=no              builds without CUDA, as a machine without nvcc does
-#   GPU_ARCHS=80         what nvcc compiles for, e.g. "80 90"; always with PTX for what is newer
+#   GPU_ARCHS="80 90"    what nvcc compiles for; always with PTX for what is newer
 
 BUILD ?= build
 ARCH ?= x86-64-v3
@@ -29,7 +29,7 @@ LDLIBS := $(TEXT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
 
 # ---- CUDA: nvcc from the PATH, or else from the toolkit's usual place ----
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) no)
-GPU_ARCHS ?= 80
+GPU_ARCHS ?= 80 90
 
 comma := ,
 empty :=
@@ -51,8 +51,10 @@ else
 CUDA_SRCS := $(filter-out cuda/no_cuda.cpp,$(wildcard cuda/*.cpp)) $(wildcard cuda/*.cu)
 CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp) $(wildcard tests/gpu/*.cu)
 GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(comma)compute_$(a)]')
-NVCCFLAGS := -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
              -Xcompiler $(subst $(space),$(comma),-g -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
+# Kernels that are written for Hopper's own instructions.
+%_sm90.o: GENCODE := '-gencode=arch=compute_90a$(comma)code=sm_90a'
 CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(strip $(GPU_ARCHS))) and newer
 # The runtime is linked in; the driver and cuBLASLt are looked for when a GPU is used.
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)

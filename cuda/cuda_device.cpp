@@ -55,6 +55,7 @@ CudaDevice::CudaDevice(const ModelConfig& config, DType type, const CudaOptions&
       device_(require_gpu()),
       name_(name_of(device_)),
       stream_(open_stream(device_)),
+      gpu_(current_gpu()),
       arena_(make_cuda_pages(device_, stream_.get())) {}
 
 // The buffers that kernels may still be using go away after them.
@@ -197,7 +198,8 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
                            .out = a.attention,
                            .workspace = a.workspace,
                            .heads = heads_,
-                           .kv = kv};
+                           .kv = kv,
+                           .gpu = gpu_};
   if (batch.n > kFewRows) {
     attention_prefill(args, stream_.get());
   } else {

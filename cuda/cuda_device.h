@@ -92,6 +92,7 @@ class CudaDevice final : public Device {
   int device_;
   std::string name_;
   OwnedStream stream_;  // all work of the device, in order
+  Gpu gpu_;
   GemmLt gemm_;
   Arena arena_;
   Region* weights_ = nullptr;

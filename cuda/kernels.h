@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "cuda/gpu.h"
 #include "src/base/dtype.h"
 #include "src/device.h"
 #include "src/sampler.h"
@@ -90,6 +91,7 @@ struct AttentionArgs {
   void* workspace = nullptr;  // attention_decode_workspace_bytes(heads, n); unused by prefill
   Heads heads;
   KvRows kv;
+  Gpu gpu;  // that runs it
 };
 
 /// For any n; no workspace.

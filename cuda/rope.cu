@@ -12,47 +12,12 @@
 #include <cmath>
 
 #include "cuda/check.h"
-#include "cuda/kernels.h"
-#include "cuda/types.cuh"
+#include "cuda/rope.cuh"
 
 namespace winnow::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-template <class T>
-struct Pair {
-  T low;   // element i
-  T high;  // element half + i
-};
-
-template <class To, class From>
-__device__ Pair<To> convert(Pair<From> x) {
-  return {from_float<To>(to_float(x.low)), from_float<To>(to_float(x.high))};
-}
-
-/// The formula above. Which product is rounded by itself is said, so that every kernel that this
-/// becomes part of gives the same bits.
-__device__ Pair<float> rotate(Pair<float> x, int32_t position, float frequency) {
-  float sine = 0;
-  float cosine = 0;
-  sincosf(static_cast<float>(position) * frequency, &sine, &cosine);
-  return {__fmaf_rn(x.low, cosine, -__fmul_rn(x.high, sine)),
-          __fmaf_rn(x.high, cosine, __fmul_rn(x.low, sine))};
-}
-
-/// head [head_dim]
-template <class T>
-__device__ Pair<float> load_pair(const T* head, int half, int i) {
-  return {to_float(head[i]), to_float(head[half + i])};
-}
-
-/// head [head_dim]
-template <class T>
-__device__ void store_pair(T* head, int half, int i, Pair<T> pair) {
-  head[i] = pair.low;
-  head[half + i] = pair.high;
-}
 
 /// qkv [n, qkv_size] In; q [n, n_heads, head_dim] T; position [n]
 template <class T, class In>

@@ -20,6 +20,9 @@ struct Matrix {
 struct LayerWeights {
   const float* attention_norm = nullptr;  // [hidden_size] fp32
   Matrix qkv;                             // [(n_heads + 2 n_kv_heads) * head_dim, hidden_size]
+  const float* qkv_bias = nullptr;        // [(n_heads + 2 n_kv_heads) * head_dim] fp32, or null
+  const float* q_norm = nullptr;          // [head_dim] fp32, or null
+  const float* k_norm = nullptr;          // [head_dim] fp32, or null
   Matrix o;                               // [hidden_size, n_heads * head_dim]
   const float* mlp_norm = nullptr;        // [hidden_size] fp32
   Matrix gate_up;                         // [2 * intermediate_size, hidden_size]

@@ -83,6 +83,7 @@ void KvPass::make_scratch() {
   const uint64_t bytes = static_cast<uint64_t>(heads * room) * row_bytes;
   counters_ = memory.allocate_array<int32_t>("layer counters", 3 * heads);
   scratch_.capacity = room;
+  scratch_.entries = heads * room;
   if (old > 0) {
     old_rows_ = {.stride = old,
                  .row = memory.allocate_array<int32_t>("old rows", heads * old),

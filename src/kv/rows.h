@@ -29,6 +29,7 @@ struct KvRows {
   const int32_t* ring_rows = nullptr;  // [n_kv_heads] last rows that are a ring; 0: none
   int64_t appended = 0;                // rows that earlier chunks of this pass have added to a head
   int64_t capacity = 0;                // no head holds more rows, ever: what launches are sized for
+  int64_t entries = 0;                 // that there is memory for, of all heads
 
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
   /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k

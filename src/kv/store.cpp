@@ -140,7 +140,8 @@ KvRows KvStore::layer(int64_t l) const {
           .slot = slot_ + head,
           .visible = visible_ + head,
           .ring_rows = ring_rows_ + head,
-          .capacity = layer.capacity};
+          .capacity = layer.capacity,
+          .entries = layer.entries};
 }
 
 std::span<const HeadRows> KvStore::heads(int64_t l) const {

@@ -83,6 +83,7 @@ struct GpuLayer {
   GpuLayer(const TestLayer& layer, DType row_type, size_t shift_bytes = 0)
       : shift(shift_bytes),
         capacity(most_of(layer.visible)),
+        entries(std::ssize(layer.mask)),
         k(std::string(shift, '\xff') + encode_poisoned(row_type, layer.k)),
         v(std::string(shift, '\xff') + encode_poisoned(row_type, layer.v)),
         k_plain(std::string(shift, '\xff') + encode_poisoned(row_type, layer.k_plain)),
@@ -103,7 +104,8 @@ struct GpuLayer {
             .slot = slot.as<int32_t>(),
             .visible = visible.as<int32_t>(),
             .ring_rows = ring_rows.as<int32_t>(),
-            .capacity = capacity};
+            .capacity = capacity,
+            .entries = entries};
   }
   KvRows view_in_cache() const {
     KvRows kv = view();
@@ -117,6 +119,7 @@ struct GpuLayer {
 
   size_t shift;
   int64_t capacity;
+  int64_t entries;
   DeviceBuffer k, v, k_plain, position, mask, first, slot, visible, ring_rows;
 };
 

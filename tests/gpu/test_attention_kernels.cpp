@@ -140,7 +140,9 @@ std::vector<float> run(const Case& c, Kernel kernel) {
                                         .visible = visible.as<int32_t>(),
                                         .ring_rows = ring_rows.as<int32_t>(),
                                         .appended = c.appended,
-                                        .capacity = c.capacity}};
+                                        .capacity = c.capacity,
+                                        .entries = std::ssize(c.mask)},
+                                 .gpu = cuda::current_gpu()};
   kernel == Kernel::kPrefill ? cuda::attention_prefill(args, nullptr)
                              : cuda::attention_decode(args, nullptr);
   (void)workspace.download();

@@ -1,0 +1,61 @@
+// Kernels that begin while the one before them still ends (programmatic dependent launch).
+//
+//   without    | kernel A ........ tail |  gap  | kernel B: ramp-up ........ |
+//   with       | kernel A ........ tail |
+//                          | kernel B: fetch weights | wait | ........ |
+//
+// What a kernel may do before wait_for_previous(): read what no kernel writes (weights, tables).
+// Every kernel that is launched by launch_early() calls wait_for_previous() in every thread before
+// it reads or writes anything else. Then its end means the end of all kernels before it, and a
+// chain of such kernels is as safe as a chain of plain ones. On GPUs before Hopper, both calls do
+// nothing and the launch is a plain one.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "cuda/check.h"
+#include "cuda/kernels.h"
+
+namespace winnow::cuda {
+
+/// The next kernel may be brought onto the multiprocessors from now on.
+__device__ inline void let_next_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/// Returns when all kernels before this one are done and what they wrote can be read.
+__device__ inline void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+struct Launch {
+  dim3 grid;
+  dim3 block;
+  size_t shared_bytes = 0;  // dynamic shared memory
+  Stream stream = nullptr;
+};
+
+/// Fails with kDevice, naming `what`.
+template <class... Parameters, class... Arguments>
+void launch_early(const Launch& launch, const char* what, void (*kernel)(Parameters...),
+                  Arguments&&... arguments) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = launch.grid;
+  config.blockDim = launch.block;
+  config.dynamicSmemBytes = launch.shared_bytes;
+  config.stream = launch.stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), what);
+}
+
+}  // namespace winnow::cuda
