@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 
 __global__ void advance_kernel(const StepState state) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (*state.stopped != 0) return;
   if (i == 0) *state.position += 1;
   if (i >= state.n_counts) return;
   const int32_t ring_rows = state.ring_rows[i];

@@ -81,16 +81,18 @@ uint64_t CudaDevice::available_bytes() const {
 void CudaDevice::reserve(const MemoryPlan& plan) {
   const uint64_t sampler =
       round_up(sample_workspace_bytes(static_cast<int32_t>(config_.vocab_size)));
-  const uint64_t status = round_up(sizeof(SampleStatus));
   const uint64_t winnow = round_up(std::max(combine_workspace_bytes(heads_.n_heads),
                                             list_kept_workspace_bytes(heads_.n_kv_heads)));
+  const uint64_t drawn = round_up(sizeof(int32_t));
   weights_ = &arena_.add_region("weights", plan.weights);
   kv_[0] = &arena_.add_region("kv", plan.kv);
   kv_[1] = &arena_.add_region("kv again", plan.kv_again);
-  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status + winnow);
+  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + winnow + drawn);
   sample_workspace_ = scratch_->allocate("sampler", sampler);
   winnow_workspace_ = scratch_->allocate("winnowing", winnow);
-  sample_status_ = scratch_->allocate_array<SampleStatus>("sampler status", 1);
+  n_drawn_ = scratch_->allocate_array<int32_t>("tokens drawn", 1);
+  const int32_t zero = 0;
+  upload(n_drawn_, &zero, sizeof(zero));
 }
 
 void* CudaDevice::allocate(std::string_view name, uint64_t bytes) {
@@ -243,20 +245,22 @@ void CudaDevice::sample(const float* logits, int32_t n_ids, const SamplerOptions
                 .n_ids = n_ids,
                 .options = options,
                 .state = state,
-                .status = sample_status_,
+                .drawn = drawn_.slots(n_drawn_),
                 .workspace = sample_workspace_},
                stream_.get());
-  SampleStatus status{};
-  download(&status, sample_status_, sizeof(status));
+}
+
+int32_t CudaDevice::take_drawn() {
+  const Drawn drawn = drawn_.take(stream_.get());
   const char* const kNotFinite = "logits are not finite (";
-  switch (status.fault) {
-    case LogitsFault::kNone: return;
-    case LogitsFault::kNan: fail(ExitCode::kInternal, kNotFinite, "NaN at id ", status.id, ")");
+  switch (drawn.fault) {
+    case LogitsFault::kNone: break;
+    case LogitsFault::kNan: fail(ExitCode::kInternal, kNotFinite, "NaN at id ", drawn.id, ")");
     case LogitsFault::kInfinity:
-      fail(ExitCode::kInternal, kNotFinite, "infinity at id ", status.id, ")");
-    case LogitsFault::kAllMasked:
-      fail(ExitCode::kInternal, kNotFinite, "all ", n_ids, " are -infinity)");
+      fail(ExitCode::kInternal, kNotFinite, "infinity at id ", drawn.id, ")");
+    case LogitsFault::kAllMasked: fail(ExitCode::kInternal, kNotFinite, "all are -infinity)");
   }
+  return drawn.id;
 }
 
 void CudaDevice::advance(const StepState& state) {

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "cuda/drawn_tokens.h"
 #include "cuda/factory.h"
 #include "cuda/gemm_lt.h"
 #include "cuda/kernels.h"
@@ -58,6 +59,8 @@ class CudaDevice final : public Device {
               float* logits) override;
   void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
               const StepState& state) override;
+  int32_t take_drawn() override;
+  int64_t steps_ahead() const override { return options_.graph ? kStepsAhead : 0; }
   void advance(const StepState& state) override;
 
   void rotate_rows(const KvRows& kv) override;
@@ -75,6 +78,9 @@ class CudaDevice final : public Device {
   std::unique_ptr<Recording> record(std::function<void()> steps) override;
 
  private:
+  // One step runs, the next waits behind it: the GPU has always something to do.
+  static constexpr int64_t kStepsAhead = 2;
+
   struct WorkspaceLayout;
   using OwnedStream = std::unique_ptr<std::remove_pointer_t<Stream>, decltype(&cudaStreamDestroy)>;
 
@@ -98,10 +104,11 @@ class CudaDevice final : public Device {
   Region* weights_ = nullptr;
   std::array<Region*, 2> kv_{};
   Region* scratch_ = nullptr;
-  SampleStatus* sample_status_ = nullptr;  // [1]
-  void* sample_workspace_ = nullptr;       // sample_workspace_bytes(vocab_size)
-  void* winnow_workspace_ = nullptr;       // enough for each step of winnowing
-  std::optional<Staging> staging_;         // while weights are read
+  DrawnTokens drawn_;
+  int32_t* n_drawn_ = nullptr;        // [1] tokens that the device has drawn
+  void* sample_workspace_ = nullptr;  // sample_workspace_bytes(vocab_size)
+  void* winnow_workspace_ = nullptr;  // enough for each step of winnowing
+  std::optional<Staging> staging_;    // while weights are read
 };
 
 }  // namespace winnow::cuda

@@ -64,6 +64,7 @@ RopeFrequencies rope_frequencies(double theta, int64_t head_dim);
 /// pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads. Where
 /// kv.places_in_cache(), KV head h and its group's query heads are rotated to the row's place
 /// there, kv.visible_to(h, i) - 1, instead; k is then made of the key as k_plain stores it.
+/// Nothing is written where *batch.stopped is 1.
 struct RopeArgs {
   DType type = DType::kF32;      // T
   DType qkv_type = DType::kF32;  // T or fp32
@@ -115,22 +116,30 @@ void gemv(const Matrix& w, const void* x, int64_t n, void* y, DType y_type, bool
 /// What is wrong with logits that no token can be drawn from.
 enum class LogitsFault : int32_t { kNone = 0, kNan = 1, kInfinity = 2, kAllMasked = 3 };
 
-/// Left by sample() for the host, which reads it with the token. id: the first such logit.
-struct SampleStatus {
-  LogitsFault fault;
-  int32_t id;
+/// What sample() tells the host. id: the token, or the first logit with the fault.
+struct Drawn {
+  int32_t id = 0;
+  LogitsFault fault = LogitsFault::kNone;
+  int32_t number = 0;  // of the draw, from 1; written last
+};
+
+/// Where sample() leaves it: the n-th draw in slot (n - 1) % Device::kMaxDrawn.
+struct DrawnSlots {
+  Drawn* slots = nullptr;    // [Device::kMaxDrawn] host memory that the GPU can write
+  int32_t* count = nullptr;  // [1] draws so far
 };
 
 /// Draws the token that winnow::sample draws from the same logits, to the bit. Reads n_sampled and
-/// (where a repeat penalty is set) seen; writes token, n_sampled + 1, seen[token] = 1 and status.
-/// With a fault, only status is written. `logits` is not changed.
-/// logits [n_ids] fp32; status [1]; workspace sample_workspace_bytes(n_ids), aligned to 256
+/// (where a repeat penalty is set) seen; writes token, n_sampled + 1, seen[token] = 1, stopped = 1
+/// where it is a stop token, and what the host reads. With a fault, only the latter two. Where
+/// stopped is 1 before, nothing is written. `logits` is not changed.
+/// logits [n_ids] fp32; workspace sample_workspace_bytes(n_ids), aligned to 256
 struct SampleArgs {
   const float* logits = nullptr;
   int32_t n_ids = 0;
   SamplerOptions options;
   StepState state;
-  SampleStatus* status = nullptr;
+  DrawnSlots drawn;
   void* workspace = nullptr;
 };
 void sample(const SampleArgs& args, Stream stream);
@@ -139,7 +148,8 @@ void sample(const SampleArgs& args, Stream stream);
 uint64_t sample_workspace_bytes(int32_t n_ids);
 
 /// Closes a pass over one row: *position grows by 1. Of every KV head, slot and visible grow by 1,
-/// or, where ring_rows is not 0, slot goes round the last ring_rows of the visible rows.
+/// or, where ring_rows is not 0, slot goes round the last ring_rows of the visible rows. Nothing
+/// changes where stopped is 1.
 void advance(const StepState& state, Stream stream);
 
 // Winnowing. Launches are sized for zones.max_rows, kv.capacity or kept.stride, whatever the rows

@@ -21,8 +21,10 @@ constexpr int kThreads = 256;
 
 /// qkv [n, qkv_size] In; q [n, n_heads, head_dim] T; position [n]
 template <class T, class In>
-__global__ void rope_kernel(const In* qkv, T* q, const int32_t* position, Heads heads, KvRows kv,
+__global__ void rope_kernel(const In* qkv, T* q, const int32_t* position, const int32_t* stopped,
+                            Heads heads, KvRows kv,
                             const __grid_constant__ RopeFrequencies frequencies) {
+  if (stopped != nullptr && *stopped != 0) return;
   const int half = static_cast<int>(heads.head_dim) / 2;
   const int pair = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (pair >= (heads.n_heads + 2 * heads.n_kv_heads) * half) return;
@@ -91,9 +93,9 @@ void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, St
   const dim3 grid(grid_size(args.batch.n), grid_size(ceil_div(pairs, kThreads)));
   with_type(args.type, [&]<class T>(const T*) {
     with_wide_type<T>(args.qkv_type, [&]<class In>(const In*) {
-      rope_kernel<T, In>
-          <<<grid, kThreads, 0, stream>>>(static_cast<const In*>(args.qkv), static_cast<T*>(args.q),
-                                          args.batch.position, heads, args.kv, frequencies);
+      rope_kernel<T, In><<<grid, kThreads, 0, stream>>>(
+          static_cast<const In*>(args.qkv), static_cast<T*>(args.q), args.batch.position,
+          args.batch.stopped, heads, args.kv, frequencies);
     });
   });
   check_launch("rope");

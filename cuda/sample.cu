@@ -49,20 +49,39 @@ __device__ float logit_of(uint32_t key) {
   return __uint_as_float((key >> 31) != 0 ? key : key ^ 0x7fffffffU);
 }
 
-/// Writes the fault that the first of all keys tells of, or none.
-__device__ bool finite(uint32_t first_key, int32_t first_id, SampleStatus* status) {
-  LogitsFault fault = LogitsFault::kNone;
-  if (first_key == kNanKey) fault = LogitsFault::kNan;
-  if (first_key == kInfinityKey) fault = LogitsFault::kInfinity;
-  if (first_key == kMaskedKey) fault = LogitsFault::kAllMasked;
-  *status = {fault, first_id};
-  return fault == LogitsFault::kNone;
+/// The fault that the first of all keys tells of, or none.
+__device__ LogitsFault fault_of(uint32_t first_key) {
+  if (first_key == kNanKey) return LogitsFault::kNan;
+  if (first_key == kInfinityKey) return LogitsFault::kInfinity;
+  if (first_key == kMaskedKey) return LogitsFault::kAllMasked;
+  return LogitsFault::kNone;
 }
 
-__device__ void take_token(const StepState& state, int32_t token) {
+/// The host polls `number`: it is the last that it sees of a draw.
+__device__ void tell_host(const DrawnSlots& drawn, int32_t id, LogitsFault fault) {
+  const int32_t number = ++*drawn.count;
+  Drawn* slot = drawn.slots + (number - 1) % Device::kMaxDrawn;
+  slot->id = id;
+  slot->fault = fault;
+  __threadfence_system();
+  *static_cast<volatile int32_t*>(&slot->number) = number;
+}
+
+/// By one thread, once in a draw.
+__device__ void take_token(const StepState& state, int32_t token, const DrawnSlots& drawn) {
   *state.token = token;
   state.seen[token] = 1;
   *state.n_sampled += 1;
+  for (int64_t i = 0; i < kMaxStopIds; ++i) {
+    if (state.stop_ids[i] == token) *state.stopped = 1;
+  }
+  tell_host(drawn, token, LogitsFault::kNone);
+}
+
+__device__ void stop_at_fault(const StepState& state, int32_t id, LogitsFault fault,
+                              const DrawnSlots& drawn) {
+  *state.stopped = 1;
+  tell_host(drawn, id, fault);
 }
 
 // ---- greedy ----
@@ -95,12 +114,14 @@ __global__ void least_keys_kernel(Logits logits, uint64_t* least) {
 }
 
 /// least [kParts]
-__global__ void take_least_kernel(const uint64_t* least, StepState state, SampleStatus* status) {
+__global__ void take_least_kernel(const uint64_t* least, StepState state, DrawnSlots drawn) {
+  if (*state.stopped != 0) return;
   const uint64_t value = block_min<kParts>(least[threadIdx.x]);
+  if (threadIdx.x != 0) return;
   const auto id = static_cast<int32_t>(value & 0xffffffffU);
-  if (threadIdx.x == 0 && finite(static_cast<uint32_t>(value >> 32), id, status)) {
-    take_token(state, id);
-  }
+  const LogitsFault fault = fault_of(static_cast<uint32_t>(value >> 32));
+  if (fault != LogitsFault::kNone) return stop_at_fault(state, id, fault, drawn);
+  take_token(state, id, drawn);
 }
 
 // ---- a draw ----
@@ -240,15 +261,18 @@ __device__ int32_t draw_index(const Draw& draw, int32_t n, double drawn) {
 }
 
 __global__ void __launch_bounds__(kDrawThreads)
-    draw_kernel(Draw draw, StepState state, SampleStatus* status) {
-  __shared__ bool go_on;
-  if (threadIdx.x == 0) go_on = finite(draw.keys[0], draw.ids[0], status);
-  __syncthreads();
-  if (!go_on) return;
-  const double drawn = uniform(draw.options.seed, static_cast<uint64_t>(*state.n_sampled));
+    draw_kernel(Draw draw, StepState state, DrawnSlots drawn) {
+  if (*state.stopped != 0) return;
+  const LogitsFault fault = fault_of(draw.keys[0]);
+  if (fault != LogitsFault::kNone) {
+    __syncthreads();  // all have read `stopped` before it changes
+    if (threadIdx.x == 0) stop_at_fault(state, draw.ids[0], fault, drawn);
+    return;
+  }
+  const double number = uniform(draw.options.seed, static_cast<uint64_t>(*state.n_sampled));
   const int32_t n = count_top_p(draw);
-  const int32_t index = draw_index(draw, n, drawn);
-  if (threadIdx.x == 0) take_token(state, draw.ids[index]);
+  const int32_t index = draw_index(draw, n, number);
+  if (threadIdx.x == 0) take_token(state, draw.ids[index], drawn);
 }
 
 // ---- memory ----
@@ -301,7 +325,7 @@ void take_greatest(const SampleArgs& args, const Logits& logits, Stream stream) 
   auto* least = static_cast<uint64_t*>(args.workspace);  // [kParts]
   least_keys_kernel<<<kParts, kThreads, 0, stream>>>(logits, least);
   check_launch("sample: least keys");
-  take_least_kernel<<<1, kParts, 0, stream>>>(least, args.state, args.status);
+  take_least_kernel<<<1, kParts, 0, stream>>>(least, args.state, args.drawn);
   check_launch("sample: take least");
 }
 
@@ -321,7 +345,7 @@ void draw(const SampleArgs& args, const Logits& logits, Stream stream) {
       space.sorted_keys, n, args.options.temperature, space.weights);
   check_launch("sample: weigh");
   const Draw request = {space.sorted_keys, space.sorted_ids, space.weights, n, args.options};
-  draw_kernel<<<1, kDrawThreads, 0, stream>>>(request, args.state, args.status);
+  draw_kernel<<<1, kDrawThreads, 0, stream>>>(request, args.state, args.drawn);
   check_launch("sample: draw");
 }
 

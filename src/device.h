@@ -27,6 +27,7 @@ struct Batch {
   const int32_t* token = nullptr;     // [n]
   const int32_t* position = nullptr;  // [n] place in the text, from 0
   float* x = nullptr;                 // [n, hidden_size] fp32: the residual stream
+  const int32_t* stopped = nullptr;   // [1] not 0: no K/V row and no logits are written; or null
 };
 
 /// Rows [first, first + n) of a batch.
@@ -34,7 +35,8 @@ inline Batch slice(const Batch& batch, int64_t first, int64_t n, int64_t hidden_
   return {.n = n,
           .token = batch.token + first,
           .position = batch.position + first,
-          .x = batch.x + first * hidden_size};
+          .x = batch.x + first * hidden_size,
+          .stopped = batch.stopped};
 }
 
 /// What a batch leaves between one step and the next.
@@ -45,11 +47,19 @@ struct Activations {
   void* workspace = nullptr;  // workspace_bytes(n): what a device needs inside a step
 };
 
+/// Stop tokens that a device can look for by itself.
+constexpr int64_t kMaxStopIds = 32;
+
 /// What decode steps read and leave behind, so that the host decides nothing between them.
+///
+/// Steps may be queued before it is known what the ones before them drew. Once a stop token was
+/// drawn, or nothing could be, `stopped` is 1 and all later steps leave everything as it is.
 struct StepState {
   int32_t* token = nullptr;            // [1] the token that the next step reads
   int32_t* position = nullptr;         // [1] its place in the text
   int32_t* n_sampled = nullptr;        // [1] tokens drawn so far: the sampler's counter
+  int32_t* stopped = nullptr;          // [1] 0 or 1
+  int32_t* stop_ids = nullptr;         // [kMaxStopIds] the text's stop tokens, then -1
   int32_t* slot = nullptr;             // [n_layers * n_kv_heads] of all layers' KvRows
   int32_t* visible = nullptr;          // [n_layers * n_kv_heads]
   const int32_t* ring_rows = nullptr;  // [n_layers * n_kv_heads]
@@ -137,13 +147,22 @@ class Device : public WeightSink {
   virtual void logits(const ModelWeights& w, const Batch& batch, const Activations& a,
                       float* logits) = 0;
 
-  /// Draws the next token from the first `n_ids` logits: *token, *n_sampled and seen change.
-  /// logits [vocab_size] fp32. Fails with kInternal where they are not finite.
+  /// Draws the next token from the first `n_ids` logits: *token, *n_sampled and seen change, and
+  /// *stopped becomes 1 where it is a stop token or the logits are not finite. Nothing happens
+  /// where *stopped is 1 already.  logits [vocab_size] fp32
   virtual void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
                       const StepState& state) = 0;
 
+  /// Waits for the oldest token that was drawn and not yet taken, and returns it. Fails with
+  /// kInternal where the logits were not finite. At most kMaxDrawn may wait.
+  virtual int32_t take_drawn() = 0;
+  static constexpr int64_t kMaxDrawn = 16;
+
+  /// How many steps are worth queuing behind one whose token was not taken; 0: none.
+  virtual int64_t steps_ahead() const = 0;
+
   /// Closes a pass over one row: *position grows by 1; slot and visible of every head grow by 1, or
-  /// slot goes on to the next row of the head's ring.
+  /// slot goes on to the next row of the head's ring. Nothing happens where *stopped is 1.
   virtual void advance(const StepState& state) = 0;
 
   // Winnowing: what happens to a layer's rows between its last step of a prompt and the next layer.

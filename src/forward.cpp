@@ -5,22 +5,10 @@
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/scratch_scope.h"
 
 namespace winnow {
 namespace {
-
-/// Returns a region to where it was, also when the prompt is not read to its end.
-class ScratchScope {
- public:
-  explicit ScratchScope(Region& region) : region_(region), mark_(region.mark()) {}
-  ~ScratchScope() { region_.rewind(mark_); }
-  ScratchScope(const ScratchScope&) = delete;
-  ScratchScope& operator=(const ScratchScope&) = delete;
-
- private:
-  Region& region_;
-  Region::Mark mark_;
-};
 
 uint64_t activation_bytes(const ModelConfig& config, const Device& device, int64_t rows) {
   const auto elements = static_cast<uint64_t>(rows) *
@@ -58,16 +46,20 @@ Sequence::Sequence(const Network& network, const SequenceOptions& options)
   state_.token = scratch_.allocate_array<int32_t>("next token", 1);
   state_.position = scratch_.allocate_array<int32_t>("next position", 1);
   state_.n_sampled = scratch_.allocate_array<int32_t>("tokens drawn", 1);
+  state_.stopped = scratch_.allocate_array<int32_t>("stopped", 1);
+  state_.stop_ids = scratch_.allocate_array<int32_t>("stop tokens", kMaxStopIds);
   state_.seen = scratch_.allocate_array<uint8_t>("tokens seen", c.vocab_size);
   const int32_t zero = 0;
-  for (int32_t* counter : {state_.token, state_.position, state_.n_sampled}) {
+  for (int32_t* counter : {state_.token, state_.position, state_.n_sampled, state_.stopped}) {
     device_.upload(counter, &zero, sizeof(zero));
   }
+  set_stop_ids({});
   mark_seen({});
   step_ = {.n = 1,
            .token = state_.token,
            .position = state_.position,
-           .x = scratch_.allocate_array<float>("step x", c.hidden_size)};
+           .x = scratch_.allocate_array<float>("step x", c.hidden_size),
+           .stopped = state_.stopped};
   step_activations_ = make_activations(1);
   logits_ = scratch_.allocate_array<float>("logits", c.vocab_size);
 }
@@ -209,57 +201,11 @@ void Sequence::close_pass(KvPass& pass) {
   compact_ms_ += pass.compact_ms();
   if (pass.compact_ms() > 0) rows_shared_ = pass.rows_shared();
   steps_since_selection_ = 0;
+  decode_recording_.reset();
   step_recording_.reset();
   cache_.store().bind(state_);
   const auto position = static_cast<int32_t>(cache_.next_position());
   device_.upload(state_.position, &position, sizeof(position));
-}
-
-void Sequence::decode() {
-  if (cache_.next_position() >= options_.capacity) {
-    fail(ExitCode::kPrompt, "no room for token ", cache_.next_position(), " in the KV cache");
-  }
-  if (reselects_now()) return step_and_reselect();
-  if (!step_recording_) step_recording_ = device_.record([this] { run_step(); });
-  step_recording_->run();
-  ++steps_since_selection_;
-  cache_.count_pass(1, meter_);
-  meter_.close_pass(1, cache_.next_position());
-  cache_.close_step();
-}
-
-/// The steps of decode(). All that changes from token to token lies in device memory.
-void Sequence::run_step() {
-  device_.embed(network_.weights.embedding, step_);
-  for (int64_t l = 0; l < network_.config.n_layers; ++l) {
-    run_layer(l, step_, step_activations_, cache_.layer(l));
-  }
-  device_.logits(network_.weights, step_, step_activations_, logits_);
-  device_.advance(state_);
-}
-
-/// Whether it is time for a selection, and there is something to drop or no room to go on.
-bool Sequence::reselects_now() const {
-  const KvSettings& kv = options_.kv;
-  if (kv.recompact == 0) return false;
-  if (!cache_.has_room(1)) return true;
-  return steps_since_selection_ >= kv.recompact - 1 &&
-         KvPass::most_rows(cache_, network_.config) + 1 > kv.budget;
-}
-
-/// A step like a prefill of one row: in each layer all rows that are stored are candidates, and the
-/// row's own query chooses (the refresh that arXiv 2503.08879 leaves open).
-void Sequence::step_and_reselect() {
-  const ScratchScope scope(scratch_);
-  KvPass pass = open_pass(KvPass::Kind::kWinnow, 1);
-  device_.embed(network_.weights.embedding, step_);
-  for (int64_t l = 0; l < network_.config.n_layers; ++l) {
-    const KvRows kv = pass.open_layer(l);
-    run_layer(l, step_, step_activations_, kv);
-    pass.close_layer(pass.rows_of(l, kv, step_activations_.q));
-  }
-  device_.logits(network_.weights, step_, step_activations_, logits_);
-  close_pass(pass);
 }
 
 /// The prompt's tokens and positions in device memory, and room for its residual stream.
@@ -282,19 +228,6 @@ void Sequence::download_logits(std::span<float> out) const {
 void Sequence::mark_seen(std::span<const int32_t> tokens) {
   for (const int32_t token : tokens) seen_[static_cast<size_t>(token)] = 1;
   device_.upload(state_.seen, seen_.data(), seen_.size());
-}
-
-int32_t Sequence::sample(int32_t n_ids, const SamplerOptions& options) {
-  device_.sample(logits_, n_ids, options, state_);
-  int32_t token = 0;
-  device_.download(&token, state_.token, sizeof(token));
-  seen_[static_cast<size_t>(token)] = 1;
-  return token;
-}
-
-void Sequence::set_next_token(int32_t token) {
-  device_.upload(state_.token, &token, sizeof(token));
-  mark_seen({&token, 1});
 }
 
 }  // namespace winnow

@@ -68,6 +68,14 @@ class Sequence {
   static void prefill_together(std::span<Sequence* const> sequences,
                                std::span<const int32_t> tokens, const PrefillHooks& hooks = {});
 
+  // Decoding (src/decode.cpp). Either one thing after the other, waiting for each token:
+  //
+  //   sample(), decode(), sample(), decode(), ...
+  //
+  // or with steps queued before the tokens that they read are known here (src/token_queue.h):
+  //
+  //   draw(), queue_step(), take_drawn(), queue_step(), take_step(), ...
+
   /// Draws the next token from the first `n_ids` of logits().
   int32_t sample(int32_t n_ids, const SamplerOptions& options);
 
@@ -78,6 +86,24 @@ class Sequence {
   /// ring, its logits replace logits(). Every KvSettings::recompact steps the rows are selected
   /// anew.
   void decode();
+
+  /// Tokens after which queued steps do nothing; at most kMaxStopIds.
+  void set_stop_ids(std::span<const int32_t> ids);
+
+  /// Queues sample(), whose token take_drawn() returns.
+  void draw(int32_t n_ids, const SamplerOptions& options);
+  int32_t take_drawn();
+
+  /// Queues decode() and then draw(). It counts once take_step() has returned its token. Fails with
+  /// kPrompt where the cache has no room for what is queued.
+  void queue_step(int32_t n_ids, const SamplerOptions& options);
+  int32_t take_step();
+
+  /// What is still queued stands behind a stop token and has left nothing behind.
+  void drop_queued();
+
+  /// See Device::steps_ahead.
+  int64_t steps_ahead() const { return device_.steps_ahead(); }
 
   /// Waits for the device; for timing.
   void wait() const { device_.synchronize(); }
@@ -106,6 +132,8 @@ class Sequence {
   void run_prompt(const Batch& prompt, std::span<KvPass* const> passes, const PrefillHooks& hooks);
   void take_logits(const Batch& prompt);
   void run_step();
+  void check_step(int64_t queued) const;
+  void count_step();
   void step_and_reselect();
   bool reselects_now() const;
   KvPass open_pass(KvPass::Kind kind, int64_t n);
@@ -123,11 +151,23 @@ class Sequence {
   int64_t rows_shared_ = 0;
   int64_t steps_since_selection_ = 0;
   StepState state_;
-  Batch step_;                                 // the one row of decode
-  Activations step_activations_;               // of one row
-  float* logits_ = nullptr;                    // [vocab_size]
-  std::vector<uint8_t> seen_;                  // [vocab_size] the host's copy of StepState::seen
-  std::unique_ptr<Recording> step_recording_;  // run_step() over the store that the cache has now
+  Batch step_;                    // the one row of decode
+  Activations step_activations_;  // of one row
+  float* logits_ = nullptr;       // [vocab_size]
+  std::vector<uint8_t> seen_;     // [vocab_size] the host's copy of StepState::seen
+
+  /// What a recorded step draws with.
+  struct Drawing {
+    int32_t n_ids = 0;
+    SamplerOptions options;
+    bool operator==(const Drawing&) const = default;
+  };
+
+  // Over the store that the cache has now:
+  std::unique_ptr<Recording> decode_recording_;  // run_step()
+  std::unique_ptr<Recording> step_recording_;    // run_step() and a draw with drawing_
+  Drawing drawing_;
+  int64_t queued_ = 0;  // steps that were queued and not taken
 };
 
 }  // namespace winnow

@@ -7,6 +7,7 @@
 #include "src/cli/interrupt.h"
 #include "src/logits_hash.h"
 #include "src/text_stream.h"
+#include "src/token_queue.h"
 
 namespace winnow {
 namespace {
@@ -67,19 +68,29 @@ class Run {
 
   void write_text() {
     const Clock::time_point start = Clock::now();
-    while (draw_token()) {
-      sequence_.decode();
-      ++result_.decode_passes;
+    {
+      TokenQueue queue(sequence_, tokenizer_.vocab_size(), request_.sampler, request_.stop_ids,
+                       steps_ahead());
+      while (write_token(queue)) continue;
+      result_.decode_passes = queue.steps();
     }
     result_.decode_ms = ms_since(start);
     hash_.add(host_logits());
   }
 
+  /// Where the text may end at any token, or the logits of each are asked for, none is drawn before
+  /// the one before it was looked at.
+  int64_t steps_ahead() const {
+    const bool looks_at_each = !request_.stop_strings.empty() || request_.logprobs >= 0;
+    return looks_at_each ? 0 : sequence_.steps_ahead();
+  }
+
   /// Draws a token and shows it. False where the text ends.
-  bool draw_token() {
-    if (interrupt_signal() != 0) return stop(StopReason::kInterrupt);
+  bool write_token(TokenQueue& queue) {
+    const bool interrupted = interrupt_signal() != 0;
+    if (interrupted && queue.drained()) return stop(StopReason::kInterrupt);
     if (n_tokens() == request_.max_tokens) return stop(StopReason::kLength);
-    const int32_t id = sample();
+    const int32_t id = next_id(queue, interrupted ? 0 : request_.max_tokens);
     if (std::ranges::count(request_.stop_ids, id) > 0) return stop(StopReason::kEos);
     GeneratedToken token{.id = id, .text = {}, .logprobs = {}};
     if (request_.logprobs >= 0) {
@@ -95,9 +106,9 @@ class Run {
     return true;
   }
 
-  int32_t sample() {
+  int32_t next_id(TokenQueue& queue, int64_t most) {
     try {
-      return sequence_.sample(tokenizer_.vocab_size(), request_.sampler);
+      return queue.next(most);
     } catch (const Error& error) {
       fail(error.code(), error.what(), ", at generated token ", n_tokens() + 1);
     }

@@ -22,6 +22,8 @@ struct SamplerOptions {
   float min_p = 0;           // 0: off; else at least min_p times the greatest probability
   float repeat_penalty = 1;  // 1: off; logits of seen tokens are divided (> 0) or multiplied (< 0)
   uint64_t seed = 0;
+
+  bool operator==(const SamplerOptions&) const = default;
 };
 
 /// A uniform number in [0, 1), a function of (seed, step) alone: any step can be drawn without the

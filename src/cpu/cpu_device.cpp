@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "src/base/error.h"
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
 #include "src/cpu/threads.h"
@@ -86,6 +88,7 @@ class CpuDevice final : public Device {
     const Workspace space(*this, batch, a);
     norm(batch, w.attention_norm, space.normed);
     cpu::matmul(w.qkv, space.normed, batch.n, space.wide);
+    if (batch.stopped != nullptr && *batch.stopped != 0) return;
 #pragma omp parallel for schedule(static) if (batch.n > 1)
     for (int64_t i = 0; i < batch.n; ++i) {
       rotate_and_store(batch, i, space.wide + i * config_.qkv_size(), floats(a.q), kv);
@@ -113,6 +116,7 @@ class CpuDevice final : public Device {
 
   void logits(const ModelWeights& w, const Batch& batch, const Activations& a,
               float* logits) override {
+    if (batch.stopped != nullptr && *batch.stopped != 0) return;
     const Workspace space(*this, batch, a);
     norm(batch, w.final_norm, space.normed);
     cpu::matmul(w.lm_head, space.normed, batch.n, logits);
@@ -120,15 +124,31 @@ class CpuDevice final : public Device {
 
   void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
               const StepState& state) override {
+    if (*state.stopped != 0) return;
     const auto n = static_cast<size_t>(n_ids);
     const auto step = static_cast<uint64_t>(*state.n_sampled);
     std::vector<float> copy(logits, logits + n);  // the repeat penalty changes its logits
-    *state.token = winnow::sample(copy, options, {state.seen, n}, step);
-    state.seen[*state.token] = 1;
+    const int32_t token = winnow::sample(copy, options, {state.seen, n}, step);
+    *state.token = token;
+    state.seen[token] = 1;
     *state.n_sampled += 1;
+    *state.stopped = std::count(state.stop_ids, state.stop_ids + kMaxStopIds, token) > 0 ? 1 : 0;
+    drawn_.push_back(token);
   }
 
+  int32_t take_drawn() override {
+    WINNOW_CHECK(!drawn_.empty(), "no token was drawn");
+    const int32_t token = drawn_.front();
+    drawn_.pop_front();
+    return token;
+  }
+
+  int64_t steps_ahead() const override {
+    return 0;
+  }  // a step is done when it returns
+
   void advance(const StepState& state) override {
+    if (*state.stopped != 0) return;
     *state.position += 1;
     for (int64_t i = 0; i < state.n_counts; ++i) {
       state.slot[i] += 1;
@@ -232,6 +252,7 @@ class CpuDevice final : public Device {
   Region* weights_ = nullptr;
   std::array<Region*, 2> kv_{};
   Region* scratch_ = nullptr;
+  std::deque<int32_t> drawn_;  // and not yet taken
 };
 
 }  // namespace

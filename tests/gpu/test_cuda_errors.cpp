@@ -138,6 +138,10 @@ TEST_CASE("sampling logits that are not finite is an error that says where") {
   state.token = counters;
   state.position = counters + 4;
   state.n_sampled = counters + 8;
+  state.stopped = counters + 12;
+  state.stop_ids = scratch.allocate_array<int32_t>("stop tokens", kMaxStopIds);
+  const std::vector<int32_t> no_ids(kMaxStopIds, -1);
+  device.upload(state.stop_ids, no_ids.data(), no_ids.size() * sizeof(int32_t));
   state.seen = scratch.allocate_array<uint8_t>("seen", n_ids);
   const std::vector<uint8_t> unseen(static_cast<size_t>(n_ids));
   device.upload(state.seen, unseen.data(), unseen.size());
@@ -146,8 +150,10 @@ TEST_CASE("sampling logits that are not finite is an error that says where") {
   const auto expect = [&](std::vector<float> values, const std::string& what) {
     device.upload(logits, values.data(), values.size() * sizeof(float));
     for (const float temperature : {0.0F, 0.7F}) {
+      device.upload(state.stopped, zeros.data(), sizeof(int32_t));
+      device.sample(logits, n_ids, {.temperature = temperature}, state);
       expect_error(ExitCode::kInternal, {"logits are not finite", what},
-                   [&] { device.sample(logits, n_ids, {.temperature = temperature}, state); });
+                   [&] { device.take_drawn(); });
     }
   };
   std::vector<float> values(static_cast<size_t>(n_ids), 1.0F);

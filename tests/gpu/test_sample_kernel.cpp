@@ -49,26 +49,35 @@ struct Result {
   int32_t token = 0;
   int32_t n_sampled = 0;
   std::vector<uint8_t> seen;
-  cuda::SampleStatus status{};
+  int32_t stopped = 0;
+  cuda::Drawn drawn;
 };
 
 Result sample_on_gpu(const std::vector<float>& logits, const SamplerOptions& options,
-                     const std::vector<uint8_t>& seen, int32_t step) {
+                     const std::vector<uint8_t>& seen, int32_t step, int32_t stop_id = -1,
+                     int32_t stopped_before = 0) {
   const auto n = static_cast<int32_t>(logits.size());
   const DeviceBuffer device_logits(raw_bytes(logits)), device_seen(raw_bytes(seen));
   const DeviceBuffer token(raw_bytes(std::vector<int32_t>{-7}));
   const DeviceBuffer n_sampled(raw_bytes(std::vector<int32_t>{step}));
-  const DeviceBuffer status(sizeof(cuda::SampleStatus));
+  const DeviceBuffer stopped(raw_bytes(std::vector<int32_t>{stopped_before}));
+  std::vector<int32_t> stop_ids(kMaxStopIds, -1);
+  stop_ids[3] = stop_id;
+  const DeviceBuffer device_stop_ids(raw_bytes(stop_ids));
+  const DeviceBuffer slots(raw_bytes(std::vector<cuda::Drawn>(size_t(Device::kMaxDrawn))));
+  const DeviceBuffer count(raw_bytes(std::vector<int32_t>{0}));
   const DeviceBuffer workspace(cuda::sample_workspace_bytes(n));
   StepState state;
   state.token = token.as<int32_t>();
   state.n_sampled = n_sampled.as<int32_t>();
+  state.stopped = stopped.as<int32_t>();
+  state.stop_ids = device_stop_ids.as<int32_t>();
   state.seen = device_seen.as<uint8_t>();
   cuda::sample({.logits = device_logits.as<float>(),
                 .n_ids = n,
                 .options = options,
                 .state = state,
-                .status = status.as<cuda::SampleStatus>(),
+                .drawn = {slots.as<cuda::Drawn>(), count.as<int32_t>()},
                 .workspace = workspace.data()},
                nullptr);
   (void)workspace.download();
@@ -76,7 +85,8 @@ Result sample_on_gpu(const std::vector<float>& logits, const SamplerOptions& opt
   return {.token = token.values<int32_t>()[0],
           .n_sampled = n_sampled.values<int32_t>()[0],
           .seen = device_seen.values<uint8_t>(),
-          .status = status.values<cuda::SampleStatus>()[0]};
+          .stopped = stopped.values<int32_t>()[0],
+          .drawn = slots.values<cuda::Drawn>()[0]};
 }
 
 void check_equal(const std::vector<float>& logits, const SamplerOptions& options, uint32_t seed) {
@@ -93,7 +103,10 @@ void check_equal(const std::vector<float>& logits, const SamplerOptions& options
   const Result result = sample_on_gpu(logits, options, seen, step);
   CHECK(result.token == expected);
   CHECK(result.n_sampled == step + 1);
-  CHECK(result.status.fault == cuda::LogitsFault::kNone);
+  CHECK(result.stopped == 0);
+  CHECK(result.drawn.fault == cuda::LogitsFault::kNone);
+  CHECK(result.drawn.id == expected);
+  CHECK(result.drawn.number == 1);
   seen[size_t(expected)] = 1;
   CHECK(result.seen == seen);
 }
@@ -150,14 +163,34 @@ TEST_CASE("GPU: logits that no token can be drawn from leave a status and nothin
       std::vector<float> logits = make_logits(1000, 3, Shape::kSpread);
       for (const auto& [id, value] : fault.put) logits[id] = value;
       const Result result = sample_on_gpu(logits, options, seen, 4);
-      CHECK(result.status.fault == fault.fault);
-      CHECK(result.status.id == fault.id);
+      CHECK(result.drawn.fault == fault.fault);
+      CHECK(result.drawn.id == fault.id);
+      CHECK(result.drawn.number == 1);
+      CHECK(result.stopped == 1);
       CHECK(result.token == -7);
       CHECK(result.n_sampled == 4);
       CHECK(result.seen == seen);
     }
     const Result result = sample_on_gpu(std::vector<float>(1000, -kInf), options, seen, 4);
-    CHECK(result.status.fault == cuda::LogitsFault::kAllMasked);
+    CHECK(result.drawn.fault == cuda::LogitsFault::kAllMasked);
     CHECK(result.token == -7);
+  }
+}
+
+TEST_CASE("GPU: the sampler stops at a stop token, and draws nothing afterwards") {
+  NEEDS_GPU();
+  const std::vector<uint8_t> seen(1000, 0);
+  const std::vector<float> logits = make_logits(1000, 5, Shape::kSpread);
+  for (const SamplerOptions& options : kOptions) {
+    const int32_t token = sample_on_gpu(logits, options, seen, 4).token;
+    const Result last = sample_on_gpu(logits, options, seen, 4, token);
+    CHECK(last.token == token);
+    CHECK(last.stopped == 1);
+    CHECK(last.drawn.id == token);
+    const Result none = sample_on_gpu(logits, options, seen, 4, token, 1);
+    CHECK(none.token == -7);
+    CHECK(none.n_sampled == 4);
+    CHECK(none.drawn.number == 0);
+    CHECK(none.seen == seen);
   }
 }

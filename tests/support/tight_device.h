@@ -155,6 +155,8 @@ class TightDevice final : public Device {
               const StepState& state) override {
     steps_->sample(logits, n_ids, options, state);
   }
+  int32_t take_drawn() override { return steps_->take_drawn(); }
+  int64_t steps_ahead() const override { return steps_->steps_ahead(); }
   void advance(const StepState& state) override { steps_->advance(state); }
 
   void rotate_rows(const KvRows& kv) override { steps_->rotate_rows(kv); }

@@ -1,6 +1,7 @@
 // The promises about winnowed caches, one function each; both devices' tests run all of them.
 #pragma once
 
+#include "tests/support/winnow_ahead.h"
 #include "tests/support/winnow_cases.h"
 #include "tests/support/winnow_events.h"
 
@@ -250,6 +251,7 @@ inline const std::vector<Promise>& promises() {
       {"an interrupted prompt leaves the cache as it was", check_interrupted},
       {"rows are selected anew every so many tokens", check_recompaction},
       {"one prompt fills several caches", check_together},
+      {"steps may be queued ahead", check_queued_ahead},
       {"one list a KV head", check_groups},
       {"shared rows are spent on a larger k", check_fill},
       {"the meters read their closed formulas", check_meters},
