@@ -84,12 +84,16 @@ void CudaDevice::reserve(const MemoryPlan& plan) {
   const uint64_t status = round_up(sizeof(SampleStatus));
   const uint64_t winnow = round_up(std::max(combine_workspace_bytes(heads_.n_heads),
                                             list_kept_workspace_bytes(heads_.n_kv_heads)));
+  const uint64_t exchange = round_up(attention_decode_exchange_bytes(heads_, kFewRows, gpu_));
   weights_ = &arena_.add_region("weights", plan.weights);
   kv_[0] = &arena_.add_region("kv", plan.kv);
   kv_[1] = &arena_.add_region("kv again", plan.kv_again);
-  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status + winnow);
+  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + status + winnow + exchange);
   sample_workspace_ = scratch_->allocate("sampler", sampler);
   winnow_workspace_ = scratch_->allocate("winnowing", winnow);
+  attention_exchange_ = scratch_->allocate("attention exchange", exchange);
+  check_cuda(cudaMemsetAsync(attention_exchange_, kExchangeByte, exchange, stream_.get()),
+             "prepare attention");
   sample_status_ = scratch_->allocate_array<SampleStatus>("sampler status", 1);
 }
 
@@ -197,6 +201,7 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
                            .q = a.q,
                            .out = a.attention,
                            .workspace = a.workspace,
+                           .exchange = attention_exchange_,
                            .heads = heads_,
                            .kv = kv,
                            .gpu = gpu_};

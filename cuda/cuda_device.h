@@ -101,6 +101,7 @@ class CudaDevice final : public Device {
   SampleStatus* sample_status_ = nullptr;  // [1]
   void* sample_workspace_ = nullptr;       // sample_workspace_bytes(vocab_size)
   void* winnow_workspace_ = nullptr;       // enough for each step of winnowing
+  void* attention_exchange_ = nullptr;     // attention_decode_exchange_bytes of kFewRows
   std::optional<Staging> staging_;         // while weights are read
 };
 
