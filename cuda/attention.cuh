@@ -90,4 +90,7 @@ __device__ float dot(const float (&a)[N], const float (&b)[N]) {
 /// and nothing was launched.
 bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
 
+/// The same for attention_decode().
+bool attention_decode_mma(const AttentionArgs& args, Stream stream);
+
 }  // namespace winnow::cuda

@@ -1,4 +1,5 @@
-// Attention for one query row, or few: the time goes into reading K and V once.
+// Attention for one query row, or few: the time goes into reading K and V once. This kernel takes
+// any type and head; attention_decode_mma.cu is the fast one for the usual ones.
 //
 // Grid: the rows of a KV head are cut into splits, one block each, whose softmaxes are merged by a
 // second kernel. How many splits there are depends on the capacity of the cache, how long they are
@@ -251,6 +252,7 @@ uint64_t attention_decode_workspace_bytes(const Heads& heads, int64_t n) {
 }
 
 void attention_decode(const AttentionArgs& args, Stream stream) {
+  if (attention_decode_mma(args, stream)) return;
   const Heads& heads = args.heads;
   const int64_t useful = std::max<int64_t>(1, ceil_div(args.kv.capacity, kMinSplitRows));
   const int64_t n_splits = std::min(most_splits(heads), useful);

@@ -83,16 +83,19 @@ void CudaDevice::reserve(const MemoryPlan& plan) {
       round_up(sample_workspace_bytes(static_cast<int32_t>(config_.vocab_size)));
   const uint64_t winnow = round_up(std::max(combine_workspace_bytes(heads_.n_heads),
                                             list_kept_workspace_bytes(heads_.n_kv_heads)));
+  const uint64_t exchange = round_up(attention_decode_exchange_bytes(heads_, kFewRows, gpu_));
   const uint64_t drawn = round_up(sizeof(int32_t));
   weights_ = &arena_.add_region("weights", plan.weights);
   kv_[0] = &arena_.add_region("kv", plan.kv);
   kv_[1] = &arena_.add_region("kv again", plan.kv_again);
-  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + winnow + drawn);
+  scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + winnow + exchange + drawn);
   sample_workspace_ = scratch_->allocate("sampler", sampler);
   winnow_workspace_ = scratch_->allocate("winnowing", winnow);
+  attention_exchange_ = scratch_->allocate("attention exchange", exchange);
+  check_cuda(cudaMemsetAsync(attention_exchange_, kExchangeByte, exchange, stream_.get()),
+             "prepare attention");
   n_drawn_ = scratch_->allocate_array<int32_t>("tokens drawn", 1);
-  const int32_t zero = 0;
-  upload(n_drawn_, &zero, sizeof(zero));
+  check_cuda(cudaMemsetAsync(n_drawn_, 0, sizeof(int32_t), stream_.get()), "prepare the sampler");
 }
 
 void* CudaDevice::allocate(std::string_view name, uint64_t bytes) {
@@ -199,6 +202,7 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
                            .q = a.q,
                            .out = a.attention,
                            .workspace = a.workspace,
+                           .exchange = attention_exchange_,
                            .heads = heads_,
                            .kv = kv,
                            .gpu = gpu_};

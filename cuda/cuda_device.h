@@ -105,10 +105,11 @@ class CudaDevice final : public Device {
   std::array<Region*, 2> kv_{};
   Region* scratch_ = nullptr;
   DrawnTokens drawn_;
-  int32_t* n_drawn_ = nullptr;        // [1] tokens that the device has drawn
-  void* sample_workspace_ = nullptr;  // sample_workspace_bytes(vocab_size)
-  void* winnow_workspace_ = nullptr;  // enough for each step of winnowing
-  std::optional<Staging> staging_;    // while weights are read
+  int32_t* n_drawn_ = nullptr;          // [1] tokens that the device has drawn
+  void* sample_workspace_ = nullptr;    // sample_workspace_bytes(vocab_size)
+  void* winnow_workspace_ = nullptr;    // enough for each step of winnowing
+  void* attention_exchange_ = nullptr;  // attention_decode_exchange_bytes of kFewRows
+  std::optional<Staging> staging_;      // while weights are read
 };
 
 }  // namespace winnow::cuda

@@ -90,6 +90,7 @@ struct AttentionArgs {
   const void* q = nullptr;    // [n, n_heads, head_dim] T
   void* out = nullptr;        // [n, n_heads, head_dim] T
   void* workspace = nullptr;  // attention_decode_workspace_bytes(heads, n); unused by prefill
+  void* exchange = nullptr;   // of attention_decode, see there; null: its plain kernel runs
   Heads heads;
   KvRows kv;
   Gpu gpu;  // that runs it
@@ -98,10 +99,15 @@ struct AttentionArgs {
 /// For any n; no workspace.
 void attention_prefill(const AttentionArgs& args, Stream stream);
 
-/// For n up to 65535, meant for n <= kFewRows. The launch depends on n, heads and kv.capacity
-/// alone.
+/// For n up to 65535, meant for n <= kFewRows. The launch depends on n, heads, kv.capacity and gpu
+/// alone. On tensor cores where args.exchange is given, T has 16 bits, heads are of 64 or 128 and
+/// start on multiples of 16 bytes; the workspace is not used then.
+/// exchange: attention_decode_exchange_bytes(heads, n, gpu) or more, aligned to 16, which nothing
+/// else uses. Its owner fills it with bytes kExchangeByte once; every launch leaves it so.
 void attention_decode(const AttentionArgs& args, Stream stream);
 uint64_t attention_decode_workspace_bytes(const Heads& heads, int64_t n);
+uint64_t attention_decode_exchange_bytes(const Heads& heads, int64_t n, const Gpu& gpu);
+constexpr int kExchangeByte = 0xff;
 
 /// h = silu(gate) * up, silu(z) = z / (1 + e^-z).
 /// gate_up [n, 2 * size] wide_type (T or fp32): gate, then up; h [n, size] T

@@ -1,4 +1,4 @@
-// The GPU's attention against the formula in double precision, over ragged rows with masks. Both
+// The GPU's attention against the formula in double precision, over ragged rows with masks. All
 // kernels take the same cases; entries that belong to no row are NaN.
 #include <doctest/doctest.h>
 
@@ -116,7 +116,8 @@ std::vector<double> naive(const Case& c) {
   return out;
 }
 
-enum class Kernel { kPrefill, kDecode };
+/// kDecode: the plain kernel; kFastDecode: the fast one, where there is one for the case.
+enum class Kernel { kPrefill, kDecode, kFastDecode };
 
 std::vector<float> run(const Case& c, Kernel kernel) {
   const DeviceBuffer q(c.q.bytes), k(poison_gaps(c, c.k)), v(poison_gaps(c, c.v));
@@ -124,32 +125,36 @@ std::vector<float> run(const Case& c, Kernel kernel) {
   const DeviceBuffer visible(raw_bytes(c.visible)), ring_rows(raw_bytes(c.ring_rows));
   const DeviceBuffer out(c.q.bytes.size());
   const DeviceBuffer workspace(cuda::attention_decode_workspace_bytes(c.heads, c.n));
-  const cuda::AttentionArgs args{.type = c.type,
-                                 .n = c.n,
-                                 .q = q.data(),
-                                 .out = out.data(),
-                                 .workspace = workspace.data(),
-                                 .heads = c.heads,
-                                 .kv = {.k = k.data(),
-                                        .v = v.data(),
-                                        .position = nullptr,
-                                        .mask = mask.as<uint32_t>(),
-                                        .k_plain = nullptr,
-                                        .first = first.as<int64_t>(),
-                                        .slot = slot.as<int32_t>(),
-                                        .visible = visible.as<int32_t>(),
-                                        .ring_rows = ring_rows.as<int32_t>(),
-                                        .appended = c.appended,
-                                        .capacity = c.capacity,
-                                        .entries = std::ssize(c.mask)},
-                                 .gpu = cuda::current_gpu()};
+  const DeviceBuffer exchange(
+      cuda::attention_decode_exchange_bytes(c.heads, c.n, cuda::current_gpu()));
+  cuda::AttentionArgs args{.type = c.type,
+                           .n = c.n,
+                           .q = q.data(),
+                           .out = out.data(),
+                           .workspace = workspace.data(),
+                           .heads = c.heads,
+                           .kv = {.k = k.data(),
+                                  .v = v.data(),
+                                  .position = nullptr,
+                                  .mask = mask.as<uint32_t>(),
+                                  .k_plain = nullptr,
+                                  .first = first.as<int64_t>(),
+                                  .slot = slot.as<int32_t>(),
+                                  .visible = visible.as<int32_t>(),
+                                  .ring_rows = ring_rows.as<int32_t>(),
+                                  .appended = c.appended,
+                                  .capacity = c.capacity,
+                                  .entries = std::ssize(c.mask)},
+                           .gpu = cuda::current_gpu()};
+  if (kernel == Kernel::kFastDecode) args.exchange = exchange.data();
   kernel == Kernel::kPrefill ? cuda::attention_prefill(args, nullptr)
                              : cuda::attention_decode(args, nullptr);
   (void)workspace.download();
+  (void)exchange.download();
   return out.floats(c.type);
 }
 
-/// Both kernels, decode where the rows are few; each twice.
+/// All kernels, decode where the rows are few; each twice.
 void check(const Case& c, double bound) {
   CAPTURE(std::string(dtype_name(c.type)));
   CAPTURE(c.heads.n_heads);
@@ -157,9 +162,9 @@ void check(const Case& c, double bound) {
   CAPTURE(c.heads.head_dim);
   CAPTURE(c.n);
   const std::vector<double> expected = naive(c);
-  for (const Kernel kernel : {Kernel::kPrefill, Kernel::kDecode}) {
-    if (kernel == Kernel::kDecode && c.n > 5) continue;
-    CAPTURE(kernel == Kernel::kDecode);
+  for (const Kernel kernel : {Kernel::kPrefill, Kernel::kDecode, Kernel::kFastDecode}) {
+    if (kernel != Kernel::kPrefill && c.n > 5) continue;
+    CAPTURE(static_cast<int>(kernel));
     const std::vector<float> out = run(c, kernel);
     CHECK(nmse(out, expected) < bound);
     const std::vector<float> again = run(c, kernel);
@@ -255,7 +260,7 @@ TEST_CASE("GPU: a query head that sees no row gives zeros, not NaN") {
         Case c = make_case(heads, type, n, {600}, 0, 8);
         for (uint32_t& mask : c.mask) mask = 1;
         check(c);
-        for (const Kernel kernel : {Kernel::kPrefill, Kernel::kDecode}) {
+        for (const Kernel kernel : {Kernel::kPrefill, Kernel::kDecode, Kernel::kFastDecode}) {
           const std::vector<float> out = run(c, kernel);
           for (size_t at = 0; at < out.size(); ++at) {
             const bool second_head = at / size_t(heads.head_dim) % 2 == 1;

@@ -1,0 +1,14 @@
+// How fast this GPU reads: what a kernel that only reads is held against.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace winnow::test {
+
+/// Reads every byte once, and keeps nothing.  bytes: a multiple of 16; sink [1], not written
+void read_once(const void* from, uint64_t bytes, uint32_t* sink, int multiprocessors,
+               cudaStream_t stream);
+
+}  // namespace winnow::test
