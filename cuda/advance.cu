@@ -1,6 +1,6 @@
 // Closes a pass over one row: *position grows, and every KV head's next row goes behind the last
 // one or on to the next row of its ring.
-#include "cuda/check.h"
+#include "cuda/early_start.cuh"
 #include "cuda/kernels.h"
 #include "cuda/types.cuh"
 
@@ -10,6 +10,8 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void advance_kernel(const StepState state) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (*state.stopped != 0) return;
   if (i == 0) *state.position += 1;
@@ -28,8 +30,9 @@ __global__ void advance_kernel(const StepState state) {
 }  // namespace
 
 void advance(const StepState& state, Stream stream) {
-  advance_kernel<<<blocks_for(state.n_counts, kThreads), kThreads, 0, stream>>>(state);
-  check_launch("advance");
+  const Launch launch = {
+      .grid = blocks_for(state.n_counts, kThreads), .block = kThreads, .stream = stream};
+  launch_early(launch, "advance", advance_kernel, state);
 }
 
 }  // namespace winnow::cuda

@@ -180,6 +180,7 @@ void CudaDevice::embed(const Matrix& table, const Batch& batch) {
 
 void CudaDevice::qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
                      const KvRows& kv) {
+  if (fused_qkv(w, batch, a, kv)) return;
   const WorkspaceLayout at = layout(batch.n);
   auto* space = static_cast<std::byte*>(a.workspace);
   norm(batch, w.attention_norm, space + at.normed);
@@ -214,11 +215,13 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
 }
 
 void CudaDevice::attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  if (fused_output(w.o, a.attention, batch)) return;
   multiply({.w = w.o, .x = a.attention, .n = batch.n, .y = batch.x, .accumulate = true},
            a.workspace);
 }
 
 void CudaDevice::gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  if (fused_gate_up(w, batch, a)) return;
   const WorkspaceLayout at = layout(batch.n);
   auto* space = static_cast<std::byte*>(a.workspace);
   norm(batch, w.mlp_norm, space + at.normed);
@@ -232,11 +235,13 @@ void CudaDevice::gate_up(const LayerWeights& w, const Batch& batch, const Activa
 }
 
 void CudaDevice::down(const LayerWeights& w, const Batch& batch, const Activations& a) {
+  if (fused_output(w.down, a.h, batch)) return;
   multiply({.w = w.down, .x = a.h, .n = batch.n, .y = batch.x, .accumulate = true}, a.workspace);
 }
 
 void CudaDevice::logits(const ModelWeights& w, const Batch& batch, const Activations& a,
                         float* logits) {
+  if (fused_logits(w, batch, logits)) return;
   const WorkspaceLayout at = layout(batch.n);
   auto* space = static_cast<std::byte*>(a.workspace);
   norm(batch, w.final_norm, space + at.normed);

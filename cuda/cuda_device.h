@@ -14,6 +14,7 @@
 #include "cuda/drawn_tokens.h"
 #include "cuda/factory.h"
 #include "cuda/gemm_lt.h"
+#include "cuda/gemv_fused.h"
 #include "cuda/kernels.h"
 #include "cuda/staging.h"
 #include "src/arena.h"
@@ -89,6 +90,15 @@ class CudaDevice final : public Device {
   WorkspaceLayout layout(int64_t n) const;
   void norm(const Batch& batch, const float* weight, void* normed);
   void multiply(const Product& product, void* gemm_workspace);
+
+  // cuda_device_decode.cpp: steps that are one launch. They return false where the plain ones must
+  // do.
+  std::optional<GemvPlan> fused_plan(const Batch& batch, const Matrix& w, GemvInput input) const;
+  NormedRow normed_row(const Batch& batch, const float* weight) const;
+  bool fused_qkv(const LayerWeights& w, const Batch& batch, const Activations& a, const KvRows& kv);
+  bool fused_output(const Matrix& w, const void* in, const Batch& batch);
+  bool fused_gate_up(const LayerWeights& w, const Batch& batch, const Activations& a);
+  bool fused_logits(const ModelWeights& w, const Batch& batch, float* logits);
 
   ModelConfig config_;
   Heads heads_;

@@ -14,6 +14,7 @@ namespace winnow {
 
 struct CudaOptions {
   bool graph = true;  // Device::record makes a CUDA graph; else each run launches step by step
+  bool fuse = true;   // a decode step's neighbouring operations are one kernel where that pays
   std::function<void(const std::string& line)> note;  // for what the user may want to know
 };
 

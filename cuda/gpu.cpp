@@ -12,7 +12,8 @@ Gpu current_gpu() {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device), "ask for the GPU's properties");
   return {.multiprocessors = properties.multiProcessorCount,
-          .capability = 10 * properties.major + properties.minor};
+          .capability = 10 * properties.major + properties.minor,
+          .shared_bytes = static_cast<int>(properties.sharedMemPerMultiprocessor)};
 }
 
 }  // namespace winnow::cuda

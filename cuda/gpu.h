@@ -5,7 +5,8 @@ namespace winnow::cuda {
 
 struct Gpu {
   int multiprocessors = 0;
-  int capability = 0;  // 10 * major + minor
+  int capability = 0;    // 10 * major + minor
+  int shared_bytes = 0;  // shared memory of a multiprocessor
 
   /// Whether wgmma, TMA and register reallocation are there: the kernels of *_sm90.cu.
   constexpr bool is_hopper() const { return capability / 10 == 9; }

@@ -22,14 +22,26 @@ __device__ inline Pair<To> convert(Pair<From> x) {
   return {from_float<To>(to_float(x.low)), from_float<To>(to_float(x.high))};
 }
 
+struct Rotation {
+  float sine;
+  float cosine;
+};
+
+__device__ inline Rotation rotation_at(int32_t position, float frequency) {
+  Rotation rotation{};
+  sincosf(static_cast<float>(position) * frequency, &rotation.sine, &rotation.cosine);
+  return rotation;
+}
+
 /// The formula above. Which product is rounded by itself is said, so that every kernel that this
 /// becomes part of gives the same bits.
+__device__ inline Pair<float> rotate(Pair<float> x, Rotation by) {
+  return {__fmaf_rn(x.low, by.cosine, -__fmul_rn(x.high, by.sine)),
+          __fmaf_rn(x.high, by.cosine, __fmul_rn(x.low, by.sine))};
+}
+
 __device__ inline Pair<float> rotate(Pair<float> x, int32_t position, float frequency) {
-  float sine = 0;
-  float cosine = 0;
-  sincosf(static_cast<float>(position) * frequency, &sine, &cosine);
-  return {__fmaf_rn(x.low, cosine, -__fmul_rn(x.high, sine)),
-          __fmaf_rn(x.high, cosine, __fmul_rn(x.low, sine))};
+  return rotate(x, rotation_at(position, frequency));
 }
 
 /// head [head_dim]

@@ -14,6 +14,7 @@
 #include <cub/device/device_radix_sort.cuh>
 
 #include "cuda/check.h"
+#include "cuda/early_start.cuh"
 #include "cuda/kernels.h"
 #include "cuda/types.cuh"
 
@@ -103,6 +104,8 @@ __device__ uint64_t block_min(uint64_t value) {
 
 /// least [kParts]: of each block's share of the logits, key << 32 | id.
 __global__ void least_keys_kernel(Logits logits, uint64_t* least) {
+  let_next_begin();
+  wait_for_previous();
   uint64_t value = UINT64_MAX;
   const int32_t step = kParts * kThreads;
   for (int32_t id = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x); id < logits.n;
@@ -115,6 +118,8 @@ __global__ void least_keys_kernel(Logits logits, uint64_t* least) {
 
 /// least [kParts]
 __global__ void take_least_kernel(const uint64_t* least, StepState state, DrawnSlots drawn) {
+  let_next_begin();
+  wait_for_previous();
   if (*state.stopped != 0) return;
   const uint64_t value = block_min<kParts>(least[threadIdx.x]);
   if (threadIdx.x != 0) return;
@@ -323,10 +328,10 @@ Workspace cut(void* memory, int32_t n, size_t n_sort_bytes) {
 
 void take_greatest(const SampleArgs& args, const Logits& logits, Stream stream) {
   auto* least = static_cast<uint64_t*>(args.workspace);  // [kParts]
-  least_keys_kernel<<<kParts, kThreads, 0, stream>>>(logits, least);
-  check_launch("sample: least keys");
-  take_least_kernel<<<1, kParts, 0, stream>>>(least, args.state, args.drawn);
-  check_launch("sample: take least");
+  launch_early({.grid = kParts, .block = kThreads, .stream = stream}, "sample: least keys",
+               least_keys_kernel, logits, least);
+  launch_early({.grid = 1, .block = kParts, .stream = stream}, "sample: take least",
+               take_least_kernel, least, args.state, args.drawn);
 }
 
 void draw(const SampleArgs& args, const Logits& logits, Stream stream) {

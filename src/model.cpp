@@ -59,7 +59,8 @@ std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOption
       return make_cpu_device(files.config, options.threads);
     }
   }
-  return make_cuda_device(files.config, files.plan.type, {.graph = options.graph, .note = note});
+  return make_cuda_device(files.config, files.plan.type,
+                          {.graph = options.graph, .fuse = options.fuse, .note = note});
 }
 
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {

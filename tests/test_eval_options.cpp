@@ -65,7 +65,8 @@ TEST_CASE("eval options: everything that 'eval needle' takes") {
       "--lengths 256,512 --depths 5 --needles 4 --answer-words 2 --words w.json --question "
       "unseen --samples 7 --seed 9 --bos yes -c 2048 --format md -o out --predictions p.jsonl "
       "--plot p.svg --heat-map h.svg --kv-policy sage,full --kv-budget 64,10%,1M --device "
-      "cpu --threads 2 --prefill-rows 16 --no-graph -v --color never --progress always"));
+      "cpu --threads 2 --prefill-rows 16 --no-graph --no-fuse -v --color never --progress "
+      "always"));
   CHECK(options.lengths == std::vector<int64_t>{256, 512});
   CHECK(options.needle.depths == 5);
   CHECK(options.needle.needles == 4);
@@ -93,6 +94,7 @@ TEST_CASE("eval options: everything that 'eval needle' takes") {
   CHECK(options.compute.threads == 2);
   CHECK(options.compute.prefill_rows == 16);
   CHECK_FALSE(options.compute.graph);
+  CHECK_FALSE(options.compute.fuse);
   CHECK(options.model.verbosity == 1);
   CHECK(options.model.color == ColorMode::kNever);
   CHECK(options.model.progress == ProgressMode::kAlways);

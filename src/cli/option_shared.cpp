@@ -38,6 +38,8 @@ void add_compute_options(OptionSet& set, ComputeOptions& compute) {
                  compute.prefill_rows, kCounts);
   set.add_flag({"--no-graph", "", "launch a GPU's decode steps one by one (default off)"},
                [&compute] { compute.graph = false; });
+  set.add_flag({"--no-fuse", "", "take each operation of a GPU's decode steps apart (default off)"},
+               [&compute] { compute.fuse = false; });
 }
 
 void add_context(OptionSet& set, int64_t& context) {

@@ -15,7 +15,7 @@ constexpr Range<int64_t> kCounts{0, std::numeric_limits<int32_t>::max()};  // to
 /// -m, -q, -v, --color, --progress.
 void add_model_options(OptionSet& set, ModelOptions& model);
 
-/// --device, --threads, --prefill-rows, --no-graph.
+/// --device, --threads, --prefill-rows, --no-graph, --no-fuse.
 void add_compute_options(OptionSet& set, ComputeOptions& compute);
 
 /// -c.

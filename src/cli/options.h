@@ -36,6 +36,7 @@ struct ComputeOptions {
   int64_t context = 0;       // tokens, prompt included; 0: the model's own
   int64_t prefill_rows = 0;  // rows at once inside a layer; 0: the device's own
   bool graph = true;         // a GPU replays the decode step as one graph
+  bool fuse = true;          // a GPU's decode steps are one kernel each where that pays
 };
 
 /// Where a text comes from.

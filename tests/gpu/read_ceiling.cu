@@ -1,8 +1,12 @@
 // Two blocks of 512 threads a multiprocessor go over the bytes together, each thread with 8 loads
 // of 16 bytes on their way. Launched early, as decode's kernels are.
 #include "cuda/early_start.cuh"
+#include "cuda/gpu.h"
+#include "cuda/random.h"
 #include "cuda/types.cuh"
+#include "tests/gpu/buffers.h"
 #include "tests/gpu/read_ceiling.h"
+#include "tests/gpu/timing.h"
 
 namespace winnow::test {
 namespace {
@@ -44,6 +48,16 @@ void read_once(const void* from, uint64_t bytes, uint32_t* sink, int multiproces
                       .stream = stream},
                      "read_once", read_kernel, static_cast<const uint4*>(from),
                      static_cast<int64_t>(bytes / sizeof(uint4)), sink);
+}
+
+double read_ceiling_gbps() {
+  constexpr uint64_t kBytes = uint64_t{4} << 30;
+  const DeviceBuffer from(kBytes), sink(sizeof(uint32_t));
+  cuda::fill_random(from.data(), DType::kBF16, kBytes / 2, 1, 1, nullptr);
+  const int multiprocessors = cuda::current_gpu().multiprocessors;
+  const double us = median_us(
+      [&] { read_once(from.data(), kBytes, sink.as<uint32_t>(), multiprocessors, nullptr); });
+  return static_cast<double>(kBytes) / us / 1e3;
 }
 
 }  // namespace winnow::test

@@ -11,4 +11,7 @@ namespace winnow::test {
 void read_once(const void* from, uint64_t bytes, uint32_t* sink, int multiprocessors,
                cudaStream_t stream);
 
+/// The median over several passes over 4 GiB that lie in no cache, in 10^9 bytes a second.
+double read_ceiling_gbps();
+
 }  // namespace winnow::test

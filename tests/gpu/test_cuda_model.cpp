@@ -285,6 +285,34 @@ TEST_CASE("GPU: a graph and its steps one by one are the same to the bit, and so
   }
 }
 
+TEST_CASE("GPU: fused decode steps equal the same steps taken apart, for shapes of all sizes") {
+  NEEDS_GPU();
+  std::vector<TinyModel> all = shapes();
+  for (const DType type : {DType::kF16, DType::kBF16}) {
+    all.push_back({.hidden_size = 520,
+                   .intermediate_size = 1416,
+                   .n_heads = 6,
+                   .n_kv_heads = 2,
+                   .head_dim = 80,
+                   .vocab_size = 1001,
+                   .max_positions = 512,
+                   .type = type});
+  }
+  for (const TinyModel& shape : all) {
+    CAPTURE(shape.hidden_size);
+    CAPTURE(shape.head_dim);
+    CAPTURE(std::string(dtype_name(shape.type)));
+    const std::vector<int32_t> tokens = random_tokens(40, shape.vocab_size, 14);
+    const Model fused = load_tiny_on_gpu(shape, 64);
+    const Model apart = load_tiny_on_gpu(shape, 64, {.fuse = false, .note = {}});
+    const std::vector<float> logits = stepwise_logits(fused, tokens);
+    const std::vector<float> expected = stepwise_logits(apart, tokens);
+    const bool exact = shape.type == DType::kF32;
+    CHECK(same_bits(logits, expected) == exact);  // F32 is never fused
+    CHECK(nmse(logits, expected) < way_tolerance(shape.type));
+  }
+}
+
 TEST_CASE("GPU: a next turn after decode steps starts from the same cache, graph or not") {
   NEEDS_GPU();
   const TinyModel shape{.type = DType::kBF16};
