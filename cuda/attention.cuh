@@ -25,6 +25,7 @@ template <class T>
 struct Attention {
   const T* q;  // [n, n_heads, head_dim]
   T* out;      // [n, n_heads, head_dim]
+  float* lse;  // [n_heads, n] or null
   const T* k;  // [entries, head_dim] of kv
   const T* v;  // [entries, head_dim] of kv
   KvRows kv;
@@ -39,7 +40,16 @@ struct Attention {
   __device__ int64_t query_offset(int h, int64_t i, int g) const {
     return (i * n_heads + h * group + g) * head_dim;
   }
+
+  /// Stores the log-sum-exp of a query, from its running softmax, where it is asked for.
+  __device__ void store_lse(int h, int64_t i, int g, float max, float sum) const {
+    if (lse != nullptr) lse[int64_t{h * group + g} * n + i] = max + log2f(sum);
+  }
 };
+
+inline float attention_scale(int64_t head_dim) {
+  return 1.44269504F / std::sqrt(static_cast<float>(head_dim));
+}
 
 template <class T>
 Attention<T> attention_of(const AttentionArgs& args) {
@@ -47,6 +57,7 @@ Attention<T> attention_of(const AttentionArgs& args) {
   const bool whole = args.heads.head_dim % 8 == 0;
   return {.q = static_cast<const T*>(args.q),
           .out = static_cast<T*>(args.out),
+          .lse = args.lse,
           .k = static_cast<const T*>(kv.k),
           .v = static_cast<const T*>(kv.v),
           .kv = kv,
@@ -54,7 +65,7 @@ Attention<T> attention_of(const AttentionArgs& args) {
           .n_heads = static_cast<int>(args.heads.n_heads),
           .group = static_cast<int>(args.heads.group()),
           .head_dim = static_cast<int>(args.heads.head_dim),
-          .scale = 1.44269504F / std::sqrt(static_cast<float>(args.heads.head_dim)),
+          .scale = attention_scale(args.heads.head_dim),
           .packs = whole && aligned16(args.q) && aligned16(kv.k) && aligned16(kv.v)};
 }
 
@@ -86,11 +97,8 @@ __device__ float dot(const float (&a)[N], const float (&b)[N]) {
   return sum;
 }
 
-/// Prefill with 16-bit types and heads of 64 or 128, on tensor cores. False where it does not apply
-/// and nothing was launched.
-bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
-
-/// The same for attention_decode().
+/// attention_decode() with 16-bit types and heads of 64 or 128, on tensor cores. False where it does
+/// not apply and nothing was launched.
 bool attention_decode_mma(const AttentionArgs& args, Stream stream);
 
 }  // namespace winnow::cuda

@@ -15,6 +15,7 @@
 #include <algorithm>
 
 #include "cuda/attention.cuh"
+#include "cuda/attention_prefill.h"
 #include "cuda/check.h"
 
 namespace winnow::cuda {
@@ -162,6 +163,7 @@ __device__ void store(const Attention<T>& a, int h, int64_t first, const Queries
     const float inverse = sum > 0 ? 1.0F / sum : 0.0F;
     const int64_t i = (first + r) / a.group;
     if (i >= a.n) continue;
+    if (lane == 0) a.store_lse(h, i, queries.bit[r], queries.max[r], sum);
     T* out = a.out + a.query_offset(h, i, queries.bit[r]);
 #pragma unroll
     for (int j = 0; j < kDims; ++j) {
@@ -228,14 +230,19 @@ void launch(const AttentionArgs& args, Stream stream) {
 
 }  // namespace
 
-void attention_prefill(const AttentionArgs& args, Stream stream) {
-  if (attention_prefill_mma(args, stream)) return;
+bool attention_prefill_plain(const AttentionArgs& args, Stream stream) {
   with_type(args.type, [&]<class T>(const T*) {
     const int64_t dims = ceil_div(args.heads.head_dim, kWarp);
     if (dims <= 2) return launch<T, 2>(args, stream);
     if (dims <= 4) return launch<T, 4>(args, stream);
     launch<T, 8>(args, stream);
   });
+  return true;
+}
+
+void attention_prefill(const AttentionArgs& args, Stream stream) {
+  (void)(attention_prefill_sm90(args, stream) || attention_prefill_mma(args, stream) ||
+         attention_prefill_plain(args, stream));
 }
 
 }  // namespace winnow::cuda

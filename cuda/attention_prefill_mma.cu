@@ -16,6 +16,7 @@
 #include <mma.h>
 
 #include "cuda/attention.cuh"
+#include "cuda/attention_prefill.h"
 #include "cuda/check.h"
 
 namespace winnow::cuda {
@@ -260,6 +261,9 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(const Attention<T
     add_values(shared, warp, out);
   }
   const float sum = lanes_sum<2>(query.sum);
+  if (lane % 2 == 0 && own / a.group < a.n) {
+    a.store_lse(h, own / a.group, query.bit, query.max, sum);
+  }
   multiply_rows(sum > 0 ? 1.0F / sum : 0.0F, shared.factors[warp], out);
   store<T, kHeadDim>(a, h, own, shared.scores[warp], out);
 }

@@ -51,15 +51,7 @@ std::string why_unsuitable(int device) {
 
 template <class Function>
 void load(Function& function, const char* name) {
-  void* address = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-  const cudaError_t status =
-      cudaGetDriverEntryPointByVersion(name, &address, kDriverInterface, cudaEnableDefault, &found);
-  check_cuda(status, std::string("look up ") + name);
-  if (found != cudaDriverEntryPointSuccess || address == nullptr) {
-    fail(ExitCode::kDevice, "GPU: the NVIDIA driver has no function ", name);
-  }
-  function = reinterpret_cast<Function>(address);
+  function = reinterpret_cast<Function>(driver_function(name));
 }
 
 }  // namespace
@@ -86,6 +78,18 @@ void DriverApi::check(CUresult result, const std::string& operation) const {
   const bool memory = result == CUDA_ERROR_OUT_OF_MEMORY;
   fail(memory ? ExitCode::kMemory : ExitCode::kDevice, "GPU: ", operation, ": ", text, " (",
        static_cast<int>(result), ")");
+}
+
+void* driver_function(const char* name) {
+  void* address = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+  const cudaError_t status =
+      cudaGetDriverEntryPointByVersion(name, &address, kDriverInterface, cudaEnableDefault, &found);
+  check_cuda(status, std::string("look up ") + name);
+  if (found != cudaDriverEntryPointSuccess || address == nullptr) {
+    fail(ExitCode::kDevice, "GPU: the NVIDIA driver has no function ", name);
+  }
+  return address;
 }
 
 DriverApi load_driver_api() {

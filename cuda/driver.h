@@ -20,6 +20,10 @@ struct GpuChoice {
 /// or higher. Never fails.
 GpuChoice find_gpu();
 
+/// A function of the driver, with the signature that <cuda.h> gives it. Fails with kDevice, naming
+/// it, where the driver does not have it.
+void* driver_function(const char* name);
+
 /// The driver's functions for virtual memory, see the CUDA driver API.
 struct DriverApi {
   decltype(&::cuGetErrorString) get_error_string = nullptr;

@@ -89,6 +89,7 @@ struct AttentionArgs {
   int64_t n = 0;              // batch rows
   const void* q = nullptr;    // [n, n_heads, head_dim] T
   void* out = nullptr;        // [n, n_heads, head_dim] T
+  float* lse = nullptr;       // [n_heads, n] fp32, or null: see attention_prefill()
   void* workspace = nullptr;  // attention_decode_workspace_bytes(heads, n); unused by prefill
   void* exchange = nullptr;   // of attention_decode, see there; null: its plain kernel runs
   Heads heads;
@@ -96,7 +97,9 @@ struct AttentionArgs {
   Gpu gpu;  // that runs it
 };
 
-/// For any n; no workspace.
+/// For any n; no workspace. Where args.lse is not null it becomes the log-sum-exp of every query's
+/// scores, in base 2: log2 of the sum of 2^(q k log2(e) / sqrt(head_dim)) over the rows that it
+/// sees, so that 2^(score - lse) is a row's weight; -infinity for a query that sees none.
 void attention_prefill(const AttentionArgs& args, Stream stream);
 
 /// For n up to 65535, meant for n <= kFewRows. The launch depends on n, heads, kv.capacity and gpu

@@ -30,21 +30,19 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// The median of 20 runs of what `run` queues on the default stream, after some to warm up.
-inline double median_us(const std::function<void()>& run) {
-  constexpr int kWarmUps = 3;
-  constexpr int kRuns = 20;
+/// The median of several runs of what `run` queues on the default stream, after some to warm up.
+inline double median_us(const std::function<void()>& run, int runs = 20, int warm_ups = 3) {
   Event begin, end;
   std::vector<double> times;
-  for (int i = 0; i < kWarmUps + kRuns; ++i) {
+  for (int i = 0; i < warm_ups + runs; ++i) {
     begin.record();
     run();
     end.record();
     const double time = end.microseconds_since(begin);
-    if (i >= kWarmUps) times.push_back(time);
+    if (i >= warm_ups) times.push_back(time);
   }
-  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
-  return times[kRuns / 2];
+  std::nth_element(times.begin(), times.begin() + runs / 2, times.end());
+  return times[size_t(runs) / 2];
 }
 
 }  // namespace winnow::test

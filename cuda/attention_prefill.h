@@ -1,0 +1,40 @@
+// The ways in which attention_prefill() (kernels.h) can be computed: it takes the fastest that
+// applies, tests compare them all. Each returns false, and launches nothing, where it does not
+// apply.
+#pragma once
+
+#include "cuda/kernels.h"
+
+namespace winnow::cuda {
+
+/// How attention_prefill_sm90() divides its work. The unit is a tile of query rows of one query
+/// head; how they are spread over the GPU does not change a bit of the result.
+struct PrefillPlan {
+  /// Units of so many KV heads are under way together, the longest first: what they read at the
+  /// same time is to fit into the L2 cache. Divides n_kv_heads.
+  int64_t kv_heads_at_once = 1;
+  /// Blocks come in pairs (clusters) for two query heads of a group and the same rows; each copies
+  /// half of a K/V tile for both. Needs an even group.
+  bool pairs = false;
+  /// One block a multiprocessor, which takes unit after unit and fetches the next while it ends the
+  /// last; otherwise a block for each unit, handed out by the GPU.
+  bool stays = false;
+  /// What was summed is brought to a new greatest score only where that is more than 2^slack times
+  /// as heavy as the one before; 0 or more, at most 8.
+  float slack = 8;
+};
+
+/// The plan that attention_prefill() uses.
+PrefillPlan prefill_plan(const AttentionArgs& args);
+
+/// On Hopper, for 16-bit types, heads of 64 or 128, 16-byte alignment and more than one row.
+bool attention_prefill_sm90(const AttentionArgs& args, const PrefillPlan& plan, Stream stream);
+bool attention_prefill_sm90(const AttentionArgs& args, Stream stream);
+
+/// On tensor cores of any GPU, for 16-bit types, heads of 64 or 128 and 16-byte alignment.
+bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
+
+/// For everything.
+bool attention_prefill_plain(const AttentionArgs& args, Stream stream);
+
+}  // namespace winnow::cuda

@@ -1,0 +1,203 @@
+// Attention for many query rows with Hopper's own instructions, for 16-bit types and heads of 64 or
+// 128.
+//
+//   out[i] = sum over rows r that query i sees of  2^(scale q_i k_r - lse[i])  v_r
+//   lse[i] = log2 of the sum of 2^(scale q_i k_r)            scale = log2(e) / sqrt(head_dim)
+//
+// A block has 128 (heads of 64: 192) query rows of one query head and goes over the head's K/V rows
+// from the last one seen to row 0, 128 at a time, with a running softmax (attention.cuh):
+//
+//   warpgroup 0   produces: one warp copies tiles of q, k, v to shared memory, by TMA
+//   warpgroup 1   query rows 0 .. 63      scores = q k^T     softmax in        out += weights v
+//   warpgroup 2   query rows 64 .. 127    tensor cores       registers         tensor cores
+//  (warpgroup 3   query rows 128 .. 191)
+//
+// Tensor cores and exponentials are at work together. Inside a warpgroup, the product with v of the
+// tile before is started right behind the scores of this tile and runs during their softmax. And
+// warpgroups take turns in starting products, so that one's softmax meets the other's products:
+//
+//   warpgroup 1   | start S(i), O(i-1) | softmax(i)           | start S(i+1), O(i) | ...
+//   warpgroup 2          softmax(i-1)  | start S(i), O(i-1)   | softmax(i) ...
+//   tensor cores  | S(i)  O(i-1) of 1  |  S(i)  O(i-1) of 2   | S(i+1)  O(i) of 1  | ...
+//
+// What a query sees is asked only in tiles where the answer may differ: those of the diagonal, and
+// those of rows that an earlier pass has kept, which have masks.
+//
+// Bound by the tensor cores: 4 * head_dim operations a query and row it sees. A tile of K and V is
+// 512 * head_dim bytes for 65536 * head_dim operations of a block (128 operations a byte), which at
+// 600 TFLOP/s is 4.7 TB/s: far over what memory gives, and near what the L2 cache does. Hence the
+// choices of PrefillPlan (attention_prefill.h): what runs together reads the same rows, and two
+// blocks can share each tile.
+#include <algorithm>
+
+#include "cuda/attention.cuh"
+#include "cuda/attention_prefill.h"
+#include "cuda/check.h"
+#include "cuda/prefill_consume.cuh"
+#include "cuda/prefill_produce.cuh"
+#include "cuda/prefill_tiles.cuh"
+#include "cuda/tensor_map.h"
+
+namespace winnow::cuda {
+namespace prefill {
+namespace {
+
+template <class S>
+__device__ __forceinline__ void start_barriers(Shared<S>& shared) {
+  constexpr uint32_t kReaders = S::kConsumers * S::kBlocks;
+  shared.q_full.init(1);
+  shared.q_free.init(S::kConsumers);
+  for (int i = 0; i < S::kStages; ++i) {
+    shared.k_full[i].init(1);
+    shared.v_full[i].init(1);
+    shared.v_copied[i].init(1);
+    shared.k_free[i].init(kReaders);
+    shared.v_free[i].init(kReaders);
+  }
+  hopper::publish_barriers();
+}
+
+template <class S>
+__device__ __forceinline__ void sync_all() {
+  if constexpr (S::kBlocks > 1) {
+    hopper::cluster_sync();
+  } else {
+    __syncthreads();
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads, 1)
+    prefill_kernel(const __grid_constant__ Maps maps, const __grid_constant__ Problem p) {
+  extern __shared__ uint8_t memory[];
+  constexpr uint32_t kAlign = alignof(Shared<S>);
+  const uint32_t before = hopper::shared_address(memory) % kAlign;
+  auto& shared = *reinterpret_cast<Shared<S>*>(memory + (kAlign - before) % kAlign);
+  if (threadIdx.x == 0) {
+    hopper::prefetch_map(maps.q);
+    hopper::prefetch_map(maps.k);
+    hopper::prefetch_map(maps.v);
+    hopper::prefetch_map(maps.out);
+    start_barriers<S>(shared);
+  }
+  sync_all<S>();
+  if (threadIdx.x < kWarpgroup) {
+    hopper::shrink_registers<S::kProducerRegisters>();
+    if (threadIdx.x < kWarp) produce<S>(maps, p, shared);
+  } else {
+    hopper::grow_registers<S::kConsumerRegisters>();
+    consume<S>(maps, p, shared);
+  }
+  // Others of the cluster may still arrive at this block's barriers.
+  if constexpr (S::kBlocks > 1) hopper::cluster_sync();
+}
+
+template <class S>
+Maps maps_of(const AttentionArgs& args) {
+  const Heads& heads = args.heads;
+  const KvRows& kv = args.kv;
+  return {
+      .q = map_heads(args.type, args.q, args.n, heads.n_heads, S::kHeadDim, kGroupQueries),
+      .out = map_heads(args.type, args.out, args.n, heads.n_heads, S::kHeadDim, kGroupQueries),
+      .k = map_rows(args.type, kv.k, kv.entries, S::kHeadDim, S::kPieceRows),
+      .v = map_rows(args.type, kv.v, kv.entries, S::kHeadDim, S::kPieceRows),
+  };
+}
+
+template <class S>
+Problem problem_of(const AttentionArgs& args, const PrefillPlan& plan) {
+  const KvRows& kv = args.kv;
+  const Heads& heads = args.heads;
+  const int64_t row_tiles = ceil_div(args.n, S::kRows);
+  return {.first = kv.first,
+          .visible = kv.visible,
+          .mask = kv.mask,
+          .lse = args.lse,
+          .appended = static_cast<int>(kv.appended),
+          .n = static_cast<int>(args.n),
+          .n_heads = static_cast<int>(heads.n_heads),
+          .group = static_cast<int>(heads.group()),
+          .scale = attention_scale(heads.head_dim),
+          .slack = plan.slack,
+          .units = static_cast<int>(row_tiles * heads.n_heads / S::kBlocks),
+          .row_tiles = static_cast<int>(row_tiles),
+          .band_heads = static_cast<int>(plan.kv_heads_at_once * heads.group())};
+}
+
+template <class S>
+void launch(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
+  constexpr size_t kBytes = sizeof(Shared<S>) + alignof(Shared<S>);
+  check_cuda(cudaFuncSetAttribute(prefill_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(kBytes)),
+             "shared memory of attention_prefill");
+  const Problem problem = problem_of<S>(args, plan);
+  const int at_once = std::max(args.gpu.multiprocessors / S::kBlocks, 1);
+  const int clusters = plan.stays ? std::min(problem.units, at_once) : problem.units;
+
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {S::kBlocks, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid_size(int64_t{clusters} * S::kBlocks);
+  config.blockDim = S::kThreads;
+  config.dynamicSmemBytes = kBytes;
+  config.stream = stream;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, prefill_kernel<S>, maps_of<S>(args), problem),
+             "launch of attention_prefill_sm90");
+}
+
+template <class T>
+bool launch_for_head(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
+  const bool narrow = args.heads.head_dim == 64;
+  if (plan.pairs && args.heads.group() % 2 == 0) {
+    narrow ? launch<Shape<T, 64, 2>>(args, plan, stream)
+           : launch<Shape<T, 128, 2>>(args, plan, stream);
+  } else {
+    narrow ? launch<Shape<T, 64, 1>>(args, plan, stream)
+           : launch<Shape<T, 128, 1>>(args, plan, stream);
+  }
+  return true;
+}
+
+/// A ring takes one row at a time, and its newest row is not the last: such a row has masks behind
+/// it that this kernel does not look for.
+bool applies(const AttentionArgs& args) {
+  const bool head = args.heads.head_dim == 64 || args.heads.head_dim == 128;
+  return args.gpu.is_hopper() && head && args.n > 1 && aligned16(args.q) && aligned16(args.out) &&
+         aligned16(args.kv.k) && aligned16(args.kv.v);
+}
+
+/// K/V rows that stay in the L2 cache while q and out pass through it. An H100 has 50 MB.
+constexpr int64_t kCacheBytes = 40'000'000;
+
+}  // namespace
+}  // namespace prefill
+
+PrefillPlan prefill_plan(const AttentionArgs& args) {
+  const Heads& heads = args.heads;
+  const int64_t bytes = 4 * heads.head_dim * (args.kv.appended + args.n);  // of a KV head, at least
+  int64_t at_once = heads.n_kv_heads;
+  while (at_once > 1 &&
+         (at_once * bytes > prefill::kCacheBytes || heads.n_kv_heads % at_once != 0)) {
+    --at_once;
+  }
+  return {.kv_heads_at_once = at_once, .stays = at_once == heads.n_kv_heads};
+}
+
+bool attention_prefill_sm90(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
+  if (!prefill::applies(args)) return false;
+  switch (args.type) {
+    case DType::kF16: return prefill::launch_for_head<__half>(args, plan, stream);
+    case DType::kBF16: return prefill::launch_for_head<__nv_bfloat16>(args, plan, stream);
+    case DType::kF32: break;
+  }
+  return false;
+}
+
+bool attention_prefill_sm90(const AttentionArgs& args, Stream stream) {
+  return attention_prefill_sm90(args, prefill_plan(args), stream);
+}
+
+}  // namespace winnow::cuda
