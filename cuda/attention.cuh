@@ -97,8 +97,8 @@ __device__ float dot(const float (&a)[N], const float (&b)[N]) {
   return sum;
 }
 
-/// attention_decode() with 16-bit types and heads of 64 or 128, on tensor cores. False where it does
-/// not apply and nothing was launched.
+/// attention_decode() with 16-bit types and heads of 64 or 128, on tensor cores. False where it
+/// does not apply and nothing was launched.
 bool attention_decode_mma(const AttentionArgs& args, Stream stream);
 
 }  // namespace winnow::cuda

@@ -241,7 +241,8 @@ void CudaDevice::down(const LayerWeights& w, const Batch& batch, const Activatio
 
 void CudaDevice::logits(const ModelWeights& w, const Batch& batch, const Activations& a,
                         float* logits) {
-  if (fused_logits(w, batch, logits)) return;
+  logits_are_fused_ = fused_logits(w, batch, logits);
+  if (logits_are_fused_) return;
   const WorkspaceLayout at = layout(batch.n);
   auto* space = static_cast<std::byte*>(a.workspace);
   norm(batch, w.final_norm, space + at.normed);
@@ -270,6 +271,11 @@ int32_t CudaDevice::take_drawn() {
     case LogitsFault::kAllMasked: fail(ExitCode::kInternal, kNotFinite, "all are -infinity)");
   }
   return drawn.id;
+}
+
+/// The unfused logits are written also where they should not be.
+int64_t CudaDevice::steps_ahead() const {
+  return options_.graph && logits_are_fused_ ? kStepsAhead : 0;
 }
 
 void CudaDevice::advance(const StepState& state) {

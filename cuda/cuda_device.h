@@ -61,7 +61,7 @@ class CudaDevice final : public Device {
   void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
               const StepState& state) override;
   int32_t take_drawn() override;
-  int64_t steps_ahead() const override { return options_.graph ? kStepsAhead : 0; }
+  int64_t steps_ahead() const override;
   void advance(const StepState& state) override;
 
   void rotate_rows(const KvRows& kv) override;
@@ -109,6 +109,7 @@ class CudaDevice final : public Device {
   std::string name_;
   OwnedStream stream_;  // all work of the device, in order
   Gpu gpu_;
+  bool logits_are_fused_ = false;  // of the last pass
   GemmLt gemm_;
   Arena arena_;
   Region* weights_ = nullptr;

@@ -24,6 +24,7 @@ bool CudaDevice::fused_qkv(const LayerWeights& w, const Batch& batch, const Acti
                          .bias = w.qkv_bias,
                          .in = normed_row(batch, w.attention_norm),
                          .position = batch.position,
+                         .stopped = batch.stopped,
                          .q = a.q,
                          .heads = heads_,
                          .kv = kv};
@@ -48,7 +49,8 @@ bool CudaDevice::fused_gate_up(const LayerWeights& w, const Batch& batch, const 
 bool CudaDevice::fused_logits(const ModelWeights& w, const Batch& batch, float* logits) {
   const auto plan = fused_plan(batch, w.lm_head, GemvInput::kNormed);
   if (!plan) return false;
-  gemv_logits(w.lm_head, normed_row(batch, w.final_norm), logits, *plan, stream_.get());
+  gemv_logits(w.lm_head, normed_row(batch, w.final_norm), batch.stopped, logits, *plan,
+              stream_.get());
   return true;
 }
 

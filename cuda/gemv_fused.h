@@ -54,6 +54,7 @@ struct GemvQkvArgs {
   const float* bias = nullptr;        // [qkv_size] fp32, or null
   NormedRow in;                       // [hidden_size]
   const int32_t* position = nullptr;  // [1]
+  const int32_t* stopped = nullptr;   // [1] not 0: nothing is written; or null
   void* q = nullptr;                  // [n_heads, head_dim] T
   Heads heads;
   KvRows kv;
@@ -68,8 +69,8 @@ void gemv_output(const Matrix& w, const void* in, float* x, const GemvPlan& plan
 void gemv_gate_up(const Matrix& w, const NormedRow& in, void* h, const GemvPlan& plan,
                   Stream stream);
 
-/// w [rows, cols] T; logits [rows] fp32
-void gemv_logits(const Matrix& w, const NormedRow& in, float* logits, const GemvPlan& plan,
-                 Stream stream);
+/// w [rows, cols] T; logits [rows] fp32; stopped as above
+void gemv_logits(const Matrix& w, const NormedRow& in, const int32_t* stopped, float* logits,
+                 const GemvPlan& plan, Stream stream);
 
 }  // namespace winnow::cuda

@@ -19,12 +19,14 @@ struct QkvOutput {
   const float* bias;  // [qkv_size] or null
   T* q;               // [n_heads, head_dim]
   const int32_t* position;
+  const int32_t* stopped;
   KvRows kv;
   int n_heads;
   int n_kv_heads;
   int half;
   const RopeFrequencies* frequencies;
-  int32_t place = 0;  // *position
+  int32_t place = 0;   // *position
+  bool writes = true;  // not stopped
 
   struct State {
     T* head;            // where the pair's head begins
@@ -43,7 +45,10 @@ struct QkvOutput {
     return kv.first[h] + kv.row_of(h, 0);
   }
 
-  __device__ void begin() { place = __ldcg(position); }
+  __device__ void begin() {
+    place = __ldcg(position);
+    writes = stopped == nullptr || __ldcg(stopped) == 0;
+  }
 
   __device__ State open(int group) const {
     const int head = group / half;
@@ -59,7 +64,7 @@ struct QkvOutput {
   }
 
   __device__ void close(const State& state, int group, const float (&sums)[kRows]) const {
-    if (threadIdx.x % kWarp != 0) return;
+    if (threadIdx.x % kWarp != 0 || !writes) return;
     const int head = group / half;
     const int i = group % half;
     const Pair<float> x = {sums[0] + state.bias.low, sums[1] + state.bias.high};
@@ -91,6 +96,7 @@ void gemv_qkv(const GemvQkvArgs& args, const RopeFrequencies& frequencies, const
       const QkvOutput<T> output = {.bias = args.bias,
                                    .q = static_cast<T*>(args.q),
                                    .position = args.position,
+                                   .stopped = args.stopped,
                                    .kv = args.kv,
                                    .n_heads = static_cast<int>(heads.n_heads),
                                    .n_kv_heads = static_cast<int>(heads.n_kv_heads),

@@ -101,8 +101,8 @@ void check_logits(DType type, int64_t rows, int64_t cols, const cuda::GemvPlan& 
   const TestMatrix w(type, rows, cols, 5);
   const TestRow row(cols);
   const DeviceBuffer logits(size_t(rows) * 4), again(size_t(rows) * 4), plain(size_t(rows) * 4);
-  cuda::gemv_logits(w.view, row.view(), logits.as<float>(), plan, nullptr);
-  cuda::gemv_logits(w.view, row.view(), again.as<float>(), plan, nullptr);
+  cuda::gemv_logits(w.view, row.view(), nullptr, logits.as<float>(), plan, nullptr);
+  cuda::gemv_logits(w.view, row.view(), nullptr, again.as<float>(), plan, nullptr);
   CHECK(nmse(logits.floats(DType::kF32), w.times(row.normed())) < 1e-10);
   CHECK(logits.download() == again.download());
   row.multiply_plainly(w.view, plain);
@@ -190,7 +190,7 @@ TEST_CASE("GPU: a row of zeros, and infinities, go through the fused norm as the
     const DeviceBuffer x(raw_bytes(std::vector<float>(264, value))), logits(50 * 4);
     cuda::NormedRow in = row.view();
     in.x = x.as<float>();
-    cuda::gemv_logits(w.view, in, logits.as<float>(), {2, 12, 16, 132}, nullptr);
+    cuda::gemv_logits(w.view, in, nullptr, logits.as<float>(), {2, 12, 16, 132}, nullptr);
     for (const float logit : logits.floats(DType::kF32)) {
       CHECK((value == 0 ? logit == 0 : std::isnan(logit)));
     }

@@ -130,7 +130,7 @@ class Steps {
     cuda::gemv_output(w, net_.h.data(), net_.x.as<float>(), plan, stream());
   }
   void logits(const Matrix& w, const cuda::GemvPlan& plan) const {
-    cuda::gemv_logits(w, net_.row(), net_.logits.as<float>(), plan, stream());
+    cuda::gemv_logits(w, net_.row(), nullptr, net_.logits.as<float>(), plan, stream());
   }
   void embed() const { cuda::embed(net_.lm_head, net_.batch(), stream()); }
   void sample() const {
