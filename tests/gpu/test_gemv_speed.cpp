@@ -12,6 +12,7 @@
 #include "cuda/gemv_fused.h"
 #include "cuda/graph.h"
 #include "cuda/random.h"
+#include "tests/gpu/draw_buffers.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/kv_buffers.h"
 #include "tests/gpu/read_ceiling.h"
@@ -52,7 +53,6 @@ struct SpeedNetwork {
         token(raw_bytes(std::vector<int32_t>{7})),
         n_sampled(raw_bytes(std::vector<int32_t>{0})),
         seen(raw_bytes(std::vector<uint8_t>(size_t(s.vocab), 0))),
-        status(sizeof(cuda::SampleStatus)),
         workspace(cuda::sample_workspace_bytes(int32_t(s.vocab))) {
     for (int64_t l = 0; l < s.layers; ++l) {
       layers.push_back({.qkv = matrix(s.heads.qkv_size(), s.hidden),
@@ -82,6 +82,7 @@ struct SpeedNetwork {
     state.token = token.as<int32_t>();
     state.n_sampled = n_sampled.as<int32_t>();
     state.seen = seen.as<uint8_t>();
+    draws.put_into(state);
     return state;
   }
   double bytes() const {
@@ -96,8 +97,8 @@ struct SpeedNetwork {
 
   NetworkShape shape;
   GpuLayer rows;
-  DeviceBuffer norm, x, q, h, normed, wide, logits, position, token, n_sampled, seen, status,
-      workspace;
+  DeviceBuffer norm, x, q, h, normed, wide, logits, position, token, n_sampled, seen, workspace;
+  DrawBuffers draws;
   std::vector<std::unique_ptr<DeviceBuffer>> weights;
   std::vector<Layer> layers;
   Matrix lm_head;
@@ -138,7 +139,7 @@ class Steps {
                   .n_ids = int32_t(net_.shape.vocab),
                   .options = {},
                   .state = net_.state(),
-                  .status = net_.status.as<cuda::SampleStatus>(),
+                  .drawn = net_.draws.slots(),
                   .workspace = net_.workspace.data()},
                  stream());
   }

@@ -8,6 +8,7 @@
 
 #include "cuda/kernels.h"
 #include "tests/gpu/buffers.h"
+#include "tests/gpu/draw_buffers.h"
 #include "tests/gpu/gpu.h"
 
 using namespace winnow;
@@ -120,11 +121,13 @@ TEST_CASE("GPU: advance appends a row to every head, or goes round its ring, and
     const DeviceBuffer slot(raw_bytes(slots)), visible(raw_bytes(visibles));
     const DeviceBuffer ring_rows(raw_bytes(rings));
     const DeviceBuffer position(raw_bytes(std::vector<int32_t>{70}));
+    const DrawBuffers draws;
     StepState state;
     state.position = position.as<int32_t>();
     state.slot = slot.as<int32_t>();
     state.visible = visible.as<int32_t>();
     state.ring_rows = ring_rows.as<int32_t>();
+    draws.put_into(state);
     state.n_counts = n_counts;
     for (int32_t step = 1; step <= 9; ++step) {
       cuda::advance(state, nullptr);
@@ -138,6 +141,12 @@ TEST_CASE("GPU: advance appends a row to every head, or goes round its ring, and
       CHECK(ring_rows.values<int32_t>() == rings);
       CHECK(position.values<int32_t>() == std::vector<int32_t>{70 + step});
     }
+    const DrawBuffers stopped(-1, 1);
+    stopped.put_into(state);
+    cuda::advance(state, nullptr);
+    CHECK(slot.values<int32_t>() == slots);
+    CHECK(visible.values<int32_t>() == visibles);
+    CHECK(position.values<int32_t>() == std::vector<int32_t>{79});
   }
 }
 

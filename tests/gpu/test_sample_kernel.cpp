@@ -10,6 +10,7 @@
 #include "cuda/kernels.h"
 #include "src/sampler.h"
 #include "tests/gpu/buffers.h"
+#include "tests/gpu/draw_buffers.h"
 #include "tests/gpu/gpu.h"
 
 using namespace winnow;
@@ -60,24 +61,18 @@ Result sample_on_gpu(const std::vector<float>& logits, const SamplerOptions& opt
   const DeviceBuffer device_logits(raw_bytes(logits)), device_seen(raw_bytes(seen));
   const DeviceBuffer token(raw_bytes(std::vector<int32_t>{-7}));
   const DeviceBuffer n_sampled(raw_bytes(std::vector<int32_t>{step}));
-  const DeviceBuffer stopped(raw_bytes(std::vector<int32_t>{stopped_before}));
-  std::vector<int32_t> stop_ids(kMaxStopIds, -1);
-  stop_ids[3] = stop_id;
-  const DeviceBuffer device_stop_ids(raw_bytes(stop_ids));
-  const DeviceBuffer slots(raw_bytes(std::vector<cuda::Drawn>(size_t(Device::kMaxDrawn))));
-  const DeviceBuffer count(raw_bytes(std::vector<int32_t>{0}));
+  const DrawBuffers draws(stop_id, stopped_before);
   const DeviceBuffer workspace(cuda::sample_workspace_bytes(n));
   StepState state;
   state.token = token.as<int32_t>();
   state.n_sampled = n_sampled.as<int32_t>();
-  state.stopped = stopped.as<int32_t>();
-  state.stop_ids = device_stop_ids.as<int32_t>();
+  draws.put_into(state);
   state.seen = device_seen.as<uint8_t>();
   cuda::sample({.logits = device_logits.as<float>(),
                 .n_ids = n,
                 .options = options,
                 .state = state,
-                .drawn = {slots.as<cuda::Drawn>(), count.as<int32_t>()},
+                .drawn = draws.slots(),
                 .workspace = workspace.data()},
                nullptr);
   (void)workspace.download();
@@ -85,8 +80,8 @@ Result sample_on_gpu(const std::vector<float>& logits, const SamplerOptions& opt
   return {.token = token.values<int32_t>()[0],
           .n_sampled = n_sampled.values<int32_t>()[0],
           .seen = device_seen.values<uint8_t>(),
-          .stopped = stopped.values<int32_t>()[0],
-          .drawn = slots.values<cuda::Drawn>()[0]};
+          .stopped = draws.stopped.values<int32_t>()[0],
+          .drawn = draws.drawn_slots.values<cuda::Drawn>()[0]};
 }
 
 void check_equal(const std::vector<float>& logits, const SamplerOptions& options, uint32_t seed) {
