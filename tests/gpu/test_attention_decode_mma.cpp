@@ -8,6 +8,7 @@
 
 #include "cuda/graph.h"
 #include "cuda/kernels.h"
+#include "tests/gpu/draw_buffers.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/kv_buffers.h"
 
@@ -236,6 +237,7 @@ TEST_CASE("GPU: fast decode attention in a graph follows the counts, to the bit"
   const Attention a(layers[0], q, DType::kBF16, 1, &exchange);
   const Attention b(layers[1], q, DType::kBF16, 1, &exchange);
   const DeviceBuffer position(raw_bytes(std::vector<int32_t>{0}));
+  const DrawBuffers draws;
   cudaStream_t stream = nullptr;
   cuda::check_cuda(cudaStreamCreate(&stream), "make a stream");
   const auto recording = cuda::make_recording(
@@ -245,6 +247,7 @@ TEST_CASE("GPU: fast decode attention in a graph follows the counts, to the bit"
           cuda::advance({.position = position.as<int32_t>(),
                          .slot = kv.slot.as<int32_t>(),
                          .visible = kv.visible.as<int32_t>(),
+                         .stopped = draws.stopped.as<int32_t>(),
                          .ring_rows = kv.ring_rows.as<int32_t>(),
                          .n_counts = 2},
                         stream);
