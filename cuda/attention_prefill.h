@@ -10,14 +10,9 @@ namespace winnow::cuda {
 /// How attention_prefill_sm90() divides its work. The unit is a tile of query rows of one query
 /// head; how they are spread over the GPU does not change a bit of the result.
 struct PrefillPlan {
-  /// Units of so many KV heads are under way together, the longest first: what they read at the
-  /// same time is to fit into the L2 cache. Divides n_kv_heads.
-  int64_t kv_heads_at_once = 1;
-  /// Blocks come in pairs (clusters) for two query heads of a group and the same rows; each copies
-  /// half of a K/V tile for both. Needs an even group.
-  bool pairs = false;
-  /// One block a multiprocessor, which takes unit after unit and fetches the next while it ends the
-  /// last; otherwise a block for each unit, handed out by the GPU.
+  /// One block a multiprocessor, which takes the units allotted to it and fetches the next one's
+  /// tiles while it ends the last; otherwise a block for each unit, handed out by the GPU to
+  /// whoever is free.
   bool stays = false;
   /// What was summed is brought to a new greatest score only where that is more than 2^slack times
   /// as heavy as the one before; 0 or more, at most 8.

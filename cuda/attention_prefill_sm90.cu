@@ -25,9 +25,8 @@
 //
 // Bound by the tensor cores: 4 * head_dim operations a query and row it sees. A tile of K and V is
 // 512 * head_dim bytes for 65536 * head_dim operations of a block (128 operations a byte), which at
-// 600 TFLOP/s is 4.7 TB/s: far over what memory gives, and near what the L2 cache does. Hence the
-// choices of PrefillPlan (attention_prefill.h): what runs together reads the same rows, and two
-// blocks can share each tile.
+// 600 TFLOP/s is 4.7 TB/s: far over what memory gives, so that tiles must come from the L2 cache.
+// Hence units (see prefill_tiles.cuh) that start together read rows of the same place.
 #include <algorithm>
 
 #include "cuda/attention.cuh"
@@ -44,26 +43,16 @@ namespace {
 
 template <class S>
 __device__ __forceinline__ void start_barriers(Shared<S>& shared) {
-  constexpr uint32_t kReaders = S::kConsumers * S::kBlocks;
   shared.q_full.init(1);
   shared.q_free.init(S::kConsumers);
   for (int i = 0; i < S::kStages; ++i) {
     shared.k_full[i].init(1);
     shared.v_full[i].init(1);
     shared.v_copied[i].init(1);
-    shared.k_free[i].init(kReaders);
-    shared.v_free[i].init(kReaders);
+    shared.k_free[i].init(S::kConsumers);
+    shared.v_free[i].init(S::kConsumers);
   }
   hopper::publish_barriers();
-}
-
-template <class S>
-__device__ __forceinline__ void sync_all() {
-  if constexpr (S::kBlocks > 1) {
-    hopper::cluster_sync();
-  } else {
-    __syncthreads();
-  }
 }
 
 template <class S>
@@ -80,7 +69,7 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     hopper::prefetch_map(maps.out);
     start_barriers<S>(shared);
   }
-  sync_all<S>();
+  __syncthreads();
   if (threadIdx.x < kWarpgroup) {
     hopper::shrink_registers<S::kProducerRegisters>();
     if (threadIdx.x < kWarp) produce<S>(maps, p, shared);
@@ -88,8 +77,6 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     hopper::grow_registers<S::kConsumerRegisters>();
     consume<S>(maps, p, shared);
   }
-  // Others of the cluster may still arrive at this block's barriers.
-  if constexpr (S::kBlocks > 1) hopper::cluster_sync();
 }
 
 template <class S>
@@ -99,8 +86,8 @@ Maps maps_of(const AttentionArgs& args) {
   return {
       .q = map_heads(args.type, args.q, args.n, heads.n_heads, S::kHeadDim, kGroupQueries),
       .out = map_heads(args.type, args.out, args.n, heads.n_heads, S::kHeadDim, kGroupQueries),
-      .k = map_rows(args.type, kv.k, kv.entries, S::kHeadDim, S::kPieceRows),
-      .v = map_rows(args.type, kv.v, kv.entries, S::kHeadDim, S::kPieceRows),
+      .k = map_rows(args.type, kv.k, kv.entries, S::kHeadDim, kKeys),
+      .v = map_rows(args.type, kv.v, kv.entries, S::kHeadDim, kKeys),
   };
 }
 
@@ -108,7 +95,6 @@ template <class S>
 Problem problem_of(const AttentionArgs& args, const PrefillPlan& plan) {
   const KvRows& kv = args.kv;
   const Heads& heads = args.heads;
-  const int64_t row_tiles = ceil_div(args.n, S::kRows);
   return {.first = kv.first,
           .visible = kv.visible,
           .mask = kv.mask,
@@ -119,9 +105,7 @@ Problem problem_of(const AttentionArgs& args, const PrefillPlan& plan) {
           .group = static_cast<int>(heads.group()),
           .scale = attention_scale(heads.head_dim),
           .slack = plan.slack,
-          .units = static_cast<int>(row_tiles * heads.n_heads / S::kBlocks),
-          .row_tiles = static_cast<int>(row_tiles),
-          .band_heads = static_cast<int>(plan.kv_heads_at_once * heads.group())};
+          .units = static_cast<int>(ceil_div(args.n, S::kRows) * heads.n_heads)};
 }
 
 template <class S>
@@ -131,32 +115,17 @@ void launch(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
                                   static_cast<int>(kBytes)),
              "shared memory of attention_prefill");
   const Problem problem = problem_of<S>(args, plan);
-  const int at_once = std::max(args.gpu.multiprocessors / S::kBlocks, 1);
-  const int clusters = plan.stays ? std::min(problem.units, at_once) : problem.units;
-
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {S::kBlocks, 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid_size(int64_t{clusters} * S::kBlocks);
-  config.blockDim = S::kThreads;
-  config.dynamicSmemBytes = kBytes;
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  check_cuda(cudaLaunchKernelEx(&config, prefill_kernel<S>, maps_of<S>(args), problem),
-             "launch of attention_prefill_sm90");
+  const int blocks = plan.stays ? std::min(problem.units, args.gpu.multiprocessors) : problem.units;
+  prefill_kernel<S><<<grid_size(blocks), S::kThreads, kBytes, stream>>>(maps_of<S>(args), problem);
+  check_launch("attention_prefill_sm90");
 }
 
 template <class T>
 bool launch_for_head(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
-  const bool narrow = args.heads.head_dim == 64;
-  if (plan.pairs && args.heads.group() % 2 == 0) {
-    narrow ? launch<Shape<T, 64, 2>>(args, plan, stream)
-           : launch<Shape<T, 128, 2>>(args, plan, stream);
+  if (args.heads.head_dim == 64) {
+    launch<Shape<T, 64>>(args, plan, stream);
   } else {
-    narrow ? launch<Shape<T, 64, 1>>(args, plan, stream)
-           : launch<Shape<T, 128, 1>>(args, plan, stream);
+    launch<Shape<T, 128>>(args, plan, stream);
   }
   return true;
 }
@@ -176,14 +145,12 @@ constexpr int64_t kCacheBytes = 40'000'000;
 }  // namespace prefill
 
 PrefillPlan prefill_plan(const AttentionArgs& args) {
-  const Heads& heads = args.heads;
-  const int64_t bytes = 4 * heads.head_dim * (args.kv.appended + args.n);  // of a KV head, at least
-  int64_t at_once = heads.n_kv_heads;
-  while (at_once > 1 &&
-         (at_once * bytes > prefill::kCacheBytes || heads.n_kv_heads % at_once != 0)) {
-    --at_once;
-  }
-  return {.kv_heads_at_once = at_once, .stays = at_once == heads.n_kv_heads};
+  // Blocks that stay lose no time between units, but share out the work well only where all tiles
+  // come equally fast: where the K/V rows of all heads stay in the L2 cache. (The rows that an
+  // earlier pass has kept come on top; how many they are only the GPU knows.)
+  const int64_t rows = args.kv.appended + args.n;
+  const int64_t bytes = 4 * args.heads.kv_size() * rows;  // K and V, 2 bytes an element
+  return {.stays = bytes <= prefill::kCacheBytes};
 }
 
 bool attention_prefill_sm90(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {

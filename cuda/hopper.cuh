@@ -45,18 +45,6 @@ struct Barrier {
                  : "r"(shared_address(this))
                  : "memory");
   }
-  /// Arrives at the barrier of the same place in block `rank` of the cluster.
-  __device__ __forceinline__ void arrive_at(uint32_t rank) {
-    asm volatile(
-        "{\n"
-        ".reg .b32 remote;\n"
-        "mapa.shared::cluster.u32 remote, %0, %1;\n"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
-        "}"
-        :
-        : "r"(shared_address(this)), "r"(rank)
-        : "memory");
-  }
   /// Arrives; the phase ends only when copies have brought `bytes` too.
   __device__ __forceinline__ void expect(uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
@@ -78,7 +66,7 @@ struct Barrier {
   }
 };
 
-/// Makes initialised barriers known to TMA and to other blocks; a barrier of all threads follows.
+/// Makes initialised barriers known to TMA; a barrier of all threads follows.
 __device__ __forceinline__ void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
@@ -104,20 +92,6 @@ __device__ __forceinline__ void load_box(void* to, const CUtensorMap& map, Barri
       " [%0], [%1, {%3, %4}], [%2];"
       :
       : "r"(shared_address(to)), "l"(&map), "r"(shared_address(&full)), "r"(x), "r"(y)
-      : "memory");
-}
-
-/// The same into the first `kBlocks` blocks of the cluster at once: the data is read once, and
-/// arrives in each at the place of `to`, counting for its barrier at the place of `full`.
-template <int kBlocks>
-__device__ __forceinline__ void load_box_to_all(void* to, const CUtensorMap& map, Barrier& full,
-                                                int x, int y) {
-  constexpr uint16_t kMask = (1U << kBlocks) - 1;
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;"
-      :
-      : "r"(shared_address(to)), "l"(&map), "r"(shared_address(&full)), "r"(x), "r"(y), "h"(kMask)
       : "memory");
 }
 
@@ -169,20 +143,6 @@ __device__ __forceinline__ void shrink_registers() {
 template <int kRegisters>
 __device__ __forceinline__ void grow_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" : : "n"(kRegisters));
-}
-
-/// The block's number in its cluster.
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t rank = 0;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-/// All threads of all blocks of the cluster have come here.
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile(
-      "barrier.cluster.arrive.release;\n"
-      "barrier.cluster.wait.acquire;" ::
-          : "memory");
 }
 
 }  // namespace winnow::cuda::hopper

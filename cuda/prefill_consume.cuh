@@ -23,15 +23,9 @@ __device__ __forceinline__ void sync_warpgroup(const Queries<S>& queries) {
   hopper::named_sync(1 + S::kConsumers + queries.warpgroup, kWarpgroup);
 }
 
-/// The warpgroup has read a slot: every block that copies into it is told.
-template <class S>
+/// The warpgroup has read what `free` stands for: it may be copied over.
 __device__ __forceinline__ void release(Barrier& free) {
-  const uint32_t thread = threadIdx.x % kWarpgroup;
-  if constexpr (S::kBlocks == 1) {
-    if (thread == 0) free.arrive();
-  } else {
-    if (thread < S::kBlocks) free.arrive_at(thread);
-  }
+  if (threadIdx.x % kWarpgroup == 0) free.arrive();
 }
 
 /// Starts scores = q k^T, 16 elements of the head at a time.
@@ -95,7 +89,7 @@ __device__ __forceinline__ void first_step(const Problem& p, const Work& work, S
   start_scores<S>(shared, slot.index, queries);
   hopper::wait_for_products<0>();
   hopper::pin(queries.scores);
-  release<S>(shared.k_free[slot.index]);
+  release(shared.k_free[slot.index]);
   hide_unseen<S>(p, work, tile, sight, queries);
   float rescale[2];
   (void)take_scores<S>(p, queries, rescale);
@@ -122,7 +116,7 @@ __device__ __forceinline__ void step(const Problem& p, const Work& work, int til
 
   hopper::wait_for_products<1>();
   hopper::pin(queries.scores);
-  release<S>(shared.k_free[slot.index]);
+  release(shared.k_free[slot.index]);
   if constexpr (kHides) hide_unseen<S>(p, work, tile, sight, queries);
   float rescale[2];
   const bool grown = take_scores<S>(p, queries, rescale);
@@ -136,7 +130,7 @@ __device__ __forceinline__ void step(const Problem& p, const Work& work, int til
   }
   hopper::wait_for_products<0>();
   hopper::pin(queries.out);
-  release<S>(shared.v_free[before.index]);
+  release(shared.v_free[before.index]);
   round_weights<S>(queries);
 }
 
@@ -148,7 +142,7 @@ __device__ __forceinline__ void last_step(Shared<S>& shared, int number, Queries
   start_out<S>(shared, slot.index, queries);
   hopper::wait_for_products<0>();
   hopper::pin(queries.out);
-  release<S>(shared.v_free[slot.index]);
+  release(shared.v_free[slot.index]);
 }
 
 /// out / sum goes to global memory by way of shared memory, in the swizzle of wgmma.cuh, and the
@@ -202,8 +196,8 @@ __device__ __forceinline__ void consume(const Maps& maps, const Problem& p, Shar
   queries.warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0) - 1;
   if (queries.warpgroup == 0) hopper::named_arrive(1, 2 * kWarpgroup);  // has the first turn
   int number = 0;                                                       // of tiles so far
-  for (int round = 0; unit_of<S>(round) < p.units; ++round) {
-    const Work work = work_of<S>(p, unit_of<S>(round));
+  for (int round = 0; unit_of(round) < p.units; ++round) {
+    const Work work = work_of<S>(p, unit_of(round));
     shared.q_full.wait(round & 1);
     first_step<S>(p, work, shared, number++, queries);
     int tile = work.tiles - 2;
@@ -216,7 +210,7 @@ __device__ __forceinline__ void consume(const Maps& maps, const Problem& p, Shar
         step<false, S>(p, work, tile, shared, number++, queries);
       }
     }
-    if (threadIdx.x % kWarpgroup == 0) shared.q_free.arrive();
+    release(shared.q_free);
     last_step<S>(shared, number - 1, queries);
     store<S>(maps, p, work, shared, queries);
   }

@@ -20,23 +20,14 @@ __device__ __forceinline__ void copy_queries(const Maps& maps, const Work& work,
   }
 }
 
-/// Rows [entry, entry + kKeys): all of them, or this block's share for all blocks of the cluster,
-/// which do the same at the same time. Rows past the head's end come along, whatever they hold.
+/// Rows [entry, entry + kKeys). Those past the head's end come along, whatever they hold.
 template <class S>
 __device__ __forceinline__ void copy_tile(const CUtensorMap& map, int entry,
                                           typename S::Element* tile, Barrier& full) {
-  constexpr int kPiecesOfSlab = S::kPieces / S::kSlabs;
   full.expect(S::kTileBytes);
-  if constexpr (S::kBlocks == 1) {
 #pragma unroll
-    for (int slab = 0; slab < S::kSlabs; ++slab) {
-      hopper::load_box(tile + slab * S::kPieceElements, map, full, slab * kSlab, entry);
-    }
-  } else {
-    const int piece = static_cast<int>(hopper::cluster_rank());
-    hopper::load_box_to_all<S::kBlocks>(tile + piece * S::kPieceElements, map, full,
-                                        piece / kPiecesOfSlab * kSlab,
-                                        entry + piece % kPiecesOfSlab * S::kPieceRows);
+  for (int slab = 0; slab < S::kSlabs; ++slab) {
+    hopper::load_box(tile + slab * kKeys * kSlab, map, full, slab * kSlab, entry);
   }
 }
 
@@ -63,8 +54,8 @@ __device__ __forceinline__ void produce(const Maps& maps, const Problem& p, Shar
   const bool leads = threadIdx.x == 0;
   int number = 0;        // of tiles so far
   uint32_t cleaned = 0;  // bit s: parity of how often slot s was cleaned
-  for (int round = 0; unit_of<S>(round) < p.units; ++round) {
-    const Work work = work_of<S>(p, unit_of<S>(round));
+  for (int round = 0; unit_of(round) < p.units; ++round) {
+    const Work work = work_of<S>(p, unit_of(round));
     shared.q_free.wait((round & 1) ^ 1);
     if (leads) copy_queries<S>(maps, work, shared);
     for (int tile = work.tiles - 1; tile >= 0; --tile, ++number) {

@@ -19,11 +19,10 @@ constexpr int kKeys = 128;         // K/V rows of a tile
 constexpr int kSlab = 64;          // columns of a tile that lie together, 128 bytes of a row
 
 /// Heads of 64 leave room for three warpgroups of queries: a K/V tile serves more of them.
-template <class T, int kDim, int kClusterBlocks>
+template <class T, int kDim>
 struct Shape {
   using Element = T;
   static constexpr int kHeadDim = kDim;
-  static constexpr int kBlocks = kClusterBlocks;         // that share K/V tiles
   static constexpr int kConsumers = kDim == 64 ? 3 : 2;  // warpgroups that multiply
   static constexpr int kThreads = kWarpgroup * (kConsumers + 1);
   static constexpr int kRows = kGroupQueries * kConsumers;  // query rows of a unit
@@ -33,10 +32,6 @@ struct Shape {
   // 128) for each thread.
   static constexpr int kProducerRegisters = kConsumers == 2 ? 40 : 32;
   static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 160;
-  // A K/V tile is copied in pieces, so that each block of a cluster has one to copy for all.
-  static constexpr int kPieces = kSlabs > kBlocks ? kSlabs : kBlocks;
-  static constexpr int kPieceRows = kKeys * kSlabs / kPieces;
-  static constexpr int kPieceElements = kPieceRows * kSlab;
   static constexpr uint32_t kTileBytes = kKeys * kDim * sizeof(T);
   static constexpr uint32_t kQueryBytes = kRows * kDim * sizeof(T);
 };
@@ -55,7 +50,7 @@ struct alignas(1024) Shared {
   Barrier v_copied[S::kStages];  // has come, but must be cleaned before it is full
 };
 
-/// Boxes of q and out: 64 rows of a head; of k and v: a piece of a tile. All 64 columns wide.
+/// Boxes of q and out: kGroupQueries rows of a head; of k and v: kKeys rows. All kSlab wide.
 struct Maps {
   CUtensorMap q;    // [n, n_heads, head_dim] T
   CUtensorMap out;  // [n, n_heads, head_dim] T
@@ -75,14 +70,11 @@ struct Problem {
   int group;
   float scale;  // log2(e) / sqrt(head_dim)
   float slack;  // see PrefillPlan
-  // The units: bands of query heads, each with all row tiles, the last (longest) rows first.
-  int units;       // of all clusters
-  int row_tiles;   // of a head
-  int band_heads;  // query heads of a band
+  int units;    // row tiles times heads
 };
 
 /// A unit of work: query rows [row, row + kRows) of one query head, and the tiles of K/V rows that
-/// they see, from the last to the first:
+/// they see, taken from the last to the first:
 ///
 ///    tile   0                plain_begin       plain_end          tiles
 ///           | kept rows: masks | seen by all rows | the diagonal: each row sees one more |
@@ -102,15 +94,15 @@ struct Work {
   }
 };
 
+/// Units are numbered from the last rows, which see the most, to the first, so that short ones fill
+/// the gaps at the end; and by head within the same rows, so that heads of a group, which read the
+/// same K/V rows, run together.
 template <class S>
 __device__ __forceinline__ Work work_of(const Problem& p, int unit) {
-  const int row_units = p.band_heads / S::kBlocks;  // of one row tile
-  const int band_units = p.row_tiles * row_units;
-  const int in_band = unit % band_units;
+  const int from_end = p.units - 1 - unit;
   Work work;
-  work.head = unit / band_units * p.band_heads + in_band % row_units * S::kBlocks;
-  if constexpr (S::kBlocks > 1) work.head += static_cast<int>(hopper::cluster_rank());
-  work.row = (p.row_tiles - 1 - in_band / row_units) * S::kRows;
+  work.head = from_end % p.n_heads;
+  work.row = from_end / p.n_heads * S::kRows;
   const int h = work.head / p.group;
   const int visible = __ldg(p.visible + h);
   work.entry = static_cast<int>(__ldg(p.first + h));
@@ -123,15 +115,17 @@ __device__ __forceinline__ Work work_of(const Problem& p, int unit) {
   return work;
 }
 
-/// The unit that this cluster takes in its round: to and fro, so that who had a long one before
-/// has a short one now.
+/// The unit that this block takes in its round: to and fro, so that who had a long one before has a
+/// short one now. (Where each unit has a block of its own, there is one round.)
 ///
-///   round 0   0  1  2  3         round 1   7  6  5  4         round 2   8  9  ...
-template <class S>
+///   block      0  1  2  3
+///   round 0    0  1  2  3
+///   round 1    7  6  5  4
+///   round 2    8  9  ...
 __device__ __forceinline__ int unit_of(int round) {
-  const int clusters = static_cast<int>(gridDim.x) / S::kBlocks;
-  const int own = static_cast<int>(blockIdx.x) / S::kBlocks;
-  return round * clusters + (round % 2 == 0 ? own : clusters - 1 - own);
+  const int blocks = static_cast<int>(gridDim.x);
+  const int own = static_cast<int>(blockIdx.x);
+  return round * blocks + (round % 2 == 0 ? own : blocks - 1 - own);
 }
 
 /// Where the ring's tile of a running number lies, and the parity of its barriers' phase.

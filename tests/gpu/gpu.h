@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/factory.h"
+#include "cuda/gpu.h"
 #include "src/model.h"
 #include "tests/support/loaded_model.h"
 
@@ -22,6 +23,16 @@
       MESSAGE("skipped: ", why_not);                    \
       return;                                           \
     }                                                   \
+  } while (false)
+
+/// Ends a test where kernels with Hopper's own instructions cannot run, and says so.
+#define NEEDS_HOPPER()                                       \
+  NEEDS_GPU();                                               \
+  do {                                                       \
+    if (!::winnow::cuda::current_gpu().is_hopper()) {        \
+      MESSAGE("skipped: the GPU is not of Hopper's design"); \
+      return;                                                \
+    }                                                        \
   } while (false)
 
 namespace winnow::test {

@@ -2,8 +2,6 @@
 // with masks, and that how the work is divided changes nothing.
 #include <doctest/doctest.h>
 
-#include <set>
-
 #include "cuda/attention_prefill.h"
 #include "tests/gpu/attention_case.h"
 
@@ -14,21 +12,18 @@ namespace {
 
 constexpr DType kShortTypes[] = {DType::kF16, DType::kBF16};
 
-/// Ends a test where the kernel cannot run, and says so.
-#define NEEDS_HOPPER()                                       \
-  NEEDS_GPU();                                               \
-  do {                                                       \
-    if (!cuda::current_gpu().is_hopper()) {                  \
-      MESSAGE("skipped: the GPU is not of Hopper's design"); \
-      return;                                                \
-    }                                                        \
-  } while (false)
+AttentionLaunch with_plan(const cuda::PrefillPlan& plan) {
+  return [=](const cuda::AttentionArgs& args) {
+    return cuda::attention_prefill_sm90(args, plan, nullptr);
+  };
+}
 
-/// As if the GPU had few multiprocessors: a block that stays takes many units then.
-AttentionLaunch with_plan(const cuda::PrefillPlan& plan, int multiprocessors) {
+/// As if the GPU had so many multiprocessors: where they are few, a block that stays takes many
+/// units.
+AttentionLaunch with_staying_blocks(int multiprocessors) {
   return [=](cuda::AttentionArgs args) {
     args.gpu.multiprocessors = multiprocessors;
-    return cuda::attention_prefill_sm90(args, plan, nullptr);
+    return cuda::attention_prefill_sm90(args, {.stays = true}, nullptr);
   };
 }
 
@@ -41,23 +36,18 @@ void check(const AttentionCase& c, double bound) {
   CAPTURE(c.n);
   CAPTURE(c.appended);
   const Expected expected = naive(c);
-  const AttentionResult first = run(c, with_plan({}, 132));
+  const AttentionResult first = run(c, with_plan({}));
   REQUIRE(first.ran);
   CHECK(nmse(first.out, expected.out) < bound);
   CHECK(lse_error(first.lse, expected.lse) < kLseTolerance);
-  for (const int64_t at_once : std::set<int64_t>{1, c.heads.n_kv_heads}) {
-    for (const bool pairs : {false, true}) {
-      for (const int multiprocessors : {0, 2, 7, 132}) {
-        CAPTURE(at_once);
-        CAPTURE(pairs);
-        CAPTURE(multiprocessors);
-        const cuda::PrefillPlan plan{
-            .kv_heads_at_once = at_once, .pairs = pairs, .stays = multiprocessors > 0};
-        const AttentionResult result = run(c, with_plan(plan, multiprocessors));
-        CHECK(same_bits(result.out, first.out));
-        CHECK(same_bits(result.lse, first.lse));
-      }
-    }
+  const auto check_same = [&](const AttentionResult& result) {
+    CHECK(same_bits(result.out, first.out));
+    CHECK(same_bits(result.lse, first.lse));
+  };
+  check_same(run(c, with_plan({})));
+  for (const int multiprocessors : {1, 2, 7, 132}) {
+    CAPTURE(multiprocessors);
+    check_same(run(c, with_staying_blocks(multiprocessors)));
   }
 }
 
@@ -137,7 +127,7 @@ TEST_CASE("GPU: sm90 prefill: a query that sees nothing gives zeros and -infinit
       AttentionCase c = make_case(heads, type, 130, {0}, 0, 6);
       c.visible[0] = 0;
       check(c);
-      const AttentionResult result = run(c, with_plan({}, 132));
+      const AttentionResult result = run(c, with_plan({}));
       CHECK(result.lse[0] == -INFINITY);
       CHECK(result.lse[1] > -INFINITY);
       CHECK(std::all_of(result.out.begin(), result.out.begin() + heads.q_size(),
@@ -164,7 +154,7 @@ TEST_CASE("GPU: sm90 prefill: how often out is rescaled changes little") {
       const AttentionCase c = make_case(heads, type, 900, {0}, 0, 10, 20);
       const Expected expected = naive(c);
       for (const float slack : {0.0F, 1.0F, 8.0F}) {
-        const AttentionResult result = run(c, with_plan({.slack = slack}, 132));
+        const AttentionResult result = run(c, with_plan({.slack = slack}));
         CHECK(nmse(result.out, expected.out) < tolerance(type));
         CHECK(lse_error(result.lse, expected.lse) < kLseTolerance);
       }

@@ -1,6 +1,5 @@
 // How fast the GPU computes causal attention of a prompt: 32 query heads, 8 KV heads, bf16. Run
-// with
-// --no-skip. Operations are those of pairs that are seen: 4 * head_dim each, two products.
+// with --no-skip. Operations are those of pairs that are seen: 4 * head_dim each, two products.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -80,45 +79,18 @@ struct Scene {
   DeviceBuffer q, out, k, v, mask, lse, first, visible;
 };
 
-struct Variant {
-  const char* name;
-  cuda::PrefillPlan plan;
-};
-
-const Variant kVariants[] = {
-    {"all heads, rescaled always when grown ", {.kv_heads_at_once = 8, .slack = 0}},
-    {"all heads                             ", {.kv_heads_at_once = 8}},
-    {"all heads, pairs                      ", {.kv_heads_at_once = 8, .pairs = true}},
-    {"all heads, stays                      ", {.kv_heads_at_once = 8, .stays = true}},
-    {"all heads, pairs, stays               ",
-     {.kv_heads_at_once = 8, .pairs = true, .stays = true}},
-    {"2 KV heads at once                    ", {.kv_heads_at_once = 2}},
-    {"1 KV head at once                     ", {.kv_heads_at_once = 1}},
-    {"1 KV head at once, pairs              ", {.kv_heads_at_once = 1, .pairs = true}},
-    {"1 KV head at once, pairs, stays       ",
-     {.kv_heads_at_once = 1, .pairs = true, .stays = true}},
-};
-
 void time_all(int64_t head_dim, int64_t n, int64_t appended, int runs, int warm_ups) {
   const Scene scene(head_dim, n, appended);
-  for (const Variant& variant : kVariants) {
-    MESSAGE("attention D=", head_dim, ", ", n, " rows after ", appended, ", ", variant.name, " ",
-            scene.teraflops(variant.plan, runs, warm_ups), " TFLOP/s");
-  }
-  const cuda::PrefillPlan plan = cuda::prefill_plan(scene.args());
-  MESSAGE("attention D=", head_dim, ", ", n, " rows after ", appended, ", as it is used (",
-          plan.kv_heads_at_once, plan.pairs ? ", pairs" : "", plan.stays ? ", stays" : "", ")  ",
-          scene.teraflops(plan, runs, warm_ups), " TFLOP/s");
+  const auto time = [&](const std::string& name, const cuda::PrefillPlan& plan) {
+    MESSAGE("attention D=", head_dim, ", ", n, " rows after ", appended, ", ", name, ": ",
+            scene.teraflops(plan, runs, warm_ups), " TFLOP/s");
+  };
+  time("rescaled whenever grown", {.slack = 0});
+  time("a block for each unit", {});
+  time("blocks that stay", {.stays = true});
+  const cuda::PrefillPlan used = cuda::prefill_plan(scene.args());
+  time(used.stays ? "as it is used (stay)" : "as it is used (a block for each unit)", used);
 }
-
-#define NEEDS_HOPPER()                                       \
-  NEEDS_GPU();                                               \
-  do {                                                       \
-    if (!cuda::current_gpu().is_hopper()) {                  \
-      MESSAGE("skipped: the GPU is not of Hopper's design"); \
-      return;                                                \
-    }                                                        \
-  } while (false)
 
 }  // namespace
 
