@@ -29,13 +29,13 @@ const Kernel kKernels[] = {
        cuda::attention_decode(args, nullptr);
        return true;
      },
-     false, 5},
+     false, kMostDecodeQueries},
     {"decode",
      [](const auto& args) {
        cuda::attention_decode(args, nullptr);
        return true;
      },
-     false, 5},
+     false, kMostDecodeQueries},
 };
 
 /// Every kernel that applies, each twice.
@@ -48,7 +48,7 @@ void check(const Case& c, double bound) {
   const Expected expected = naive(c);
   for (const Kernel& kernel : kKernels) {
     if (c.n > kernel.most_rows) continue;
-    CAPTURE(kernel.name);
+    CAPTURE(std::string(kernel.name));
     const AttentionResult result = run(c, kernel.launch);
     if (!result.ran) continue;
     CHECK(nmse(result.out, expected.out) < bound);
@@ -147,7 +147,7 @@ TEST_CASE("GPU: a query head that sees no row gives zeros, not NaN") {
       none_yet.visible[0] = 0;
       check(none_yet);
       for (const Kernel& kernel : kKernels) {
-        CAPTURE(kernel.name);
+        CAPTURE(std::string(kernel.name));
         const AttentionResult one = run(masked, kernel.launch);
         for (size_t at = 0; one.ran && at < one.out.size(); ++at) {
           CHECK((one.out[at] == 0) == (at >= size_t(heads.head_dim)));
