@@ -245,9 +245,9 @@ TEST_CASE("GPU: fast decode attention in a graph follows the counts, to the bit"
         for (const Attention* layer : {&a, &b}) {
           const GpuLayer& kv = layer->kv;
           cuda::advance({.position = position.as<int32_t>(),
+                         .stopped = draws.stopped.as<int32_t>(),
                          .slot = kv.slot.as<int32_t>(),
                          .visible = kv.visible.as<int32_t>(),
-                         .stopped = draws.stopped.as<int32_t>(),
                          .ring_rows = kv.ring_rows.as<int32_t>(),
                          .n_counts = 2},
                         stream);
