@@ -2,7 +2,7 @@
 //
 // Grid (x, y, z): about one block for every multiprocessor. z is the batch row, y takes the group 8
 // query heads at a time, and the blocks along x divide the K/V rows of all KV heads among them
-// (attention_decode_share.cuh). A block's 8 warps take the tiles of its share in turns
+// (attention_decode_share.cuh). A block's 4 or 8 warps take the tiles of its share in turns
 // (attention_decode_tile.cuh), each with the next tile on its way while it works on one:
 //
 //   warp 0   tile 0, tile 8, ...      8 heads' softmaxes \   warps, in order     the head's shares,
@@ -30,6 +30,7 @@
 // All sums are in a fixed order, whoever comes first.
 #include <algorithm>
 
+#include "cuda/attention_decode_exchange.cuh"
 #include "cuda/attention_decode_share.cuh"
 #include "cuda/attention_decode_tile.cuh"
 #include "cuda/check.h"
@@ -38,44 +39,25 @@
 namespace winnow::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kThreads = kWarps * kWarp;
-constexpr int kVector = 4;         // neighbouring outputs that a thread merges
 constexpr int kMinShareRows = 64;  // a head's shares are not shorter, but for the last
-constexpr int kSharesAtOnce = 16;  // that a merge waits for at a time
-constexpr uint32_t kEmpty = 0xffffffffU;
-constexpr uint32_t kNan = 0x7fffffffU;
 
-/// Some outputs of one query head over some rows, not yet divided by the sum.
-struct Piece {
-  float max = kUnseen;
-  float sum = 0;
-  float out[kVector] = {};
+/// What a launch is compiled for. A block of 8 warps keeps the memory busy where rows are many; one
+/// of 4 leaves room on the multiprocessor for the kernel behind it to fetch its weights meanwhile.
+template <class Element, int kDim, int kBlockWarps>
+struct Shape {
+  using T = Element;
+  static constexpr int kHeadDim = kDim;
+  static constexpr int kWarps = kBlockWarps;
+  static constexpr int kThreads = kWarps * kWarp;
+  static constexpr int kTileRows = Tile<kHeadDim>::kRows;
 };
 
-/// Adds pieces of the same outputs over other rows, in their order.
-template <int N>
-__device__ void add(Piece& to, const Piece (&pieces)[N]) {
-  float max = to.max;
-#pragma unroll
-  for (const Piece& piece : pieces) max = fmaxf(max, piece.max);
-  const float rescale = exp2f(to.max - base_of(max));
-  to.max = max;
-  to.sum *= rescale;
-#pragma unroll
-  for (float& out : to.out) out *= rescale;
-#pragma unroll
-  for (const Piece& piece : pieces) {
-    const float weight = exp2f(piece.max - base_of(max));
-    to.sum = fmaf(piece.sum, weight, to.sum);
-#pragma unroll
-    for (int d = 0; d < kVector; ++d) to.out[d] = fmaf(piece.out[d], weight, to.out[d]);
-  }
-}
-
 /// The softmaxes of a block's warps.
-template <int kHeadDim>
+template <class S>
 struct Shared {
+  static constexpr int kHeadDim = S::kHeadDim;
+  static constexpr int kWarps = S::kWarps;
+
   float out[kWarps][kHeadsAtOnce][kHeadDim + 8];  // padded: spreads heads over the banks
   float max[kWarps][kHeadsAtOnce];
   float sum[kWarps][kHeadsAtOnce];
@@ -117,100 +99,6 @@ struct Shared {
   }
 };
 
-/// Where blocks leave their shares' softmaxes: a slot for each block, all words kEmpty between
-/// launches.
-///   out [slots, kHeadsAtOnce, kHeadDim]   softmax [slots, kHeadsAtOnce]: max, sum
-template <int kHeadDim>
-struct Exchange {
-  float* out;
-  float2* softmax;
-
-  __device__ float* out_at(int64_t slot, int head, int d) const {
-    return out + (slot * kHeadsAtOnce + head) * kHeadDim + d;
-  }
-  __device__ float2* softmax_at(int64_t slot, int head) const {
-    return softmax + slot * kHeadsAtOnce + head;
-  }
-};
-
-/// The same number, but for a NaN that would be kEmpty.
-__device__ inline float full(float value) {
-  return __float_as_uint(value) == kEmpty ? __uint_as_float(kNan) : value;
-}
-
-__device__ inline void store4(float* to, const float (&value)[4]) {
-  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(value[0]),
-               "f"(value[1]), "f"(value[2]), "f"(value[3])
-               : "memory");
-}
-__device__ inline void store2(float2* to, float2 value) {
-  asm volatile("st.relaxed.gpu.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(value.x), "f"(value.y)
-               : "memory");
-}
-
-/// Leaves outputs d .. d + 3 of a head in a slot.
-template <int kHeadDim>
-__device__ void publish(const Exchange<kHeadDim>& exchange, int64_t slot, int head, int d,
-                        const Piece& piece) {
-  const float out[4] = {full(piece.out[0]), full(piece.out[1]), full(piece.out[2]),
-                        full(piece.out[3])};
-  store4(exchange.out_at(slot, head, d), out);
-  if (d == 0) store2(exchange.softmax_at(slot, head), {full(piece.max), full(piece.sum)});
-}
-
-template <int kHeadDim>
-__device__ Piece look(const Exchange<kHeadDim>& exchange, int64_t slot, int head, int d) {
-  Piece piece;
-  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(piece.out[0]), "=f"(piece.out[1]), "=f"(piece.out[2]), "=f"(piece.out[3])
-               : "l"(exchange.out_at(slot, head, d))
-               : "memory");
-  asm volatile("ld.relaxed.gpu.global.v2.f32 {%0, %1}, [%2];"
-               : "=f"(piece.max), "=f"(piece.sum)
-               : "l"(exchange.softmax_at(slot, head))
-               : "memory");
-  return piece;
-}
-
-__device__ inline bool is_complete(const Piece& piece) {
-  bool complete = __float_as_uint(piece.max) != kEmpty && __float_as_uint(piece.sum) != kEmpty;
-#pragma unroll
-  for (const float out : piece.out) complete = complete && __float_as_uint(out) != kEmpty;
-  return complete;
-}
-
-/// Waits for outputs d .. d + 3 of a head in n slots, and merges them.
-template <int kHeadDim>
-__device__ Piece await(const Exchange<kHeadDim>& exchange, int64_t slot, int n, int head, int d) {
-  Piece total;
-  for (int first = 0; first < n; first += kSharesAtOnce) {
-    Piece pieces[kSharesAtOnce];
-#pragma unroll
-    for (int u = 0; u < kSharesAtOnce; ++u) {
-      if (first + u < n) pieces[u] = look(exchange, slot + first + u, head, d);
-    }
-#pragma unroll
-    for (int u = 0; u < kSharesAtOnce; ++u) {
-      while (!is_complete(pieces[u])) pieces[u] = look(exchange, slot + first + u, head, d);
-    }
-    add(total, pieces);
-  }
-  return total;
-}
-
-/// Makes the same places kEmpty again. Max and sum are read by all threads of a head, which are of
-/// one warp: `readers` are those of this warp.
-template <int kHeadDim>
-__device__ void clear(const Exchange<kHeadDim>& exchange, int64_t slot, int n, int head, int d,
-                      unsigned readers) {
-  const float empty = __uint_as_float(kEmpty);
-  __syncwarp(readers);
-  for (int s = 0; s < n; ++s) {
-    store4(exchange.out_at(slot + s, head, d), {empty, empty, empty, empty});
-    if (d == 0) store2(exchange.softmax_at(slot + s, head), {empty, empty});
-  }
-}
-
 template <class T>
 __device__ HeadView<T> view_of(const Attention<T>& a, const Share& share, int head_dim) {
   return {a.k + share.entry * head_dim, a.v + share.entry * head_dim, a.kv.mask + share.entry,
@@ -218,14 +106,16 @@ __device__ HeadView<T> view_of(const Attention<T>& a, const Share& share, int he
 }
 
 /// Brings this warp's first two tiles into L2.
-template <class T, int kHeadDim>
-__device__ void prefetch(const Attention<T>& a, const Share& share) {
+template <class S>
+__device__ void prefetch(const Attention<typename S::T>& a, const Share& share) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  constexpr int kRows = Tile<kHeadDim>::kRows;
+  using T = typename S::T;
+  constexpr int kHeadDim = S::kHeadDim;
+  constexpr int kRows = S::kTileRows;
   const HeadView<T> head = view_of(a, share, kHeadDim);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int row = share.begin + (lane / 2 * kWarps + warp) * kRows;
+  const int row = share.begin + (lane / 2 * S::kWarps + warp) * kRows;
   if (lane >= 4 || row >= share.end) return;
   const T* rows = (lane % 2 == 0 ? head.k : head.v) + int64_t{row} * kHeadDim;
   const auto bytes = static_cast<uint32_t>(min(kRows, head.rows - row) * kHeadDim * sizeof(T));
@@ -235,9 +125,11 @@ __device__ void prefetch(const Attention<T>& a, const Share& share) {
 }
 
 /// The share's softmaxes, this warp's part of them.
-template <class T, int kHeadDim>
+template <class S>
 struct Worker {
-  static constexpr int kRows = Tile<kHeadDim>::kRows;
+  using T = typename S::T;
+  static constexpr int kHeadDim = S::kHeadDim;
+  static constexpr int kRows = S::kTileRows;
 
   HeadView<T> head;
   int row = 0;  // the next tile's first
@@ -254,7 +146,7 @@ struct Worker {
   }
 
   __device__ void run(const Share& share, float scale, int first_g, Softmaxes<kHeadDim>& s) {
-    constexpr int kStep = kWarps * kRows;
+    constexpr int kStep = S::kWarps * kRows;
     for (; row < share.end; row += kStep) {
       Tile<kHeadDim> next;
       if (row + kStep < share.end) fetch(head, row + kStep, next);
@@ -264,17 +156,13 @@ struct Worker {
   }
 };
 
-/// Merges the block's warps; leaves that in the exchange, or merges all shares of the head and
-/// writes the outputs.
-template <class T, int kHeadDim>
-__device__ void finish(const Attention<T>& a, const Share& share, int first_g, int n_heads,
-                       const Shared<kHeadDim>& shared, const Exchange<kHeadDim>& exchange) {
-  constexpr int kOfHead = kHeadDim / kVector;  // threads that merge a head: a warp, or half of one
-  static_assert(kWarp % kOfHead == 0 && kHeadsAtOnce * kOfHead <= kThreads);
-  const int head = static_cast<int>(threadIdx.x) / kOfHead;
-  const int d = static_cast<int>(threadIdx.x) % kOfHead * kVector;
-  const unsigned readers = __ballot_sync(kAllLanes, head < n_heads);
-  if (head >= n_heads) return;
+/// Merges the block's warps for outputs d .. d + 3 of a head; leaves that in the exchange, or
+/// merges all shares of the head and writes the outputs. `readers`: see clear().
+template <class S>
+__device__ void finish_head(const Attention<typename S::T>& a, const Share& share, int first_g,
+                            int head, int d, unsigned readers, const Shared<S>& shared,
+                            const Exchange<S::kHeadDim>& exchange) {
+  using T = typename S::T;
   const int64_t slice = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const int64_t slot = slice * gridDim.x + blockIdx.x;
   Piece own[1] = {shared.merged(head, d)};
@@ -293,31 +181,48 @@ __device__ void finish(const Attention<T>& a, const Share& share, int first_g, i
   clear(exchange, first, share.index, head, d, readers);
 }
 
-template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 1)
-    decode_kernel(const Attention<T> a, int n_kv_heads, Exchange<kHeadDim> exchange) {
-  __shared__ Shared<kHeadDim> shared;
+/// The same for all heads: kOfHead threads, a warp or half of one, merge a head.
+template <class S>
+__device__ void finish(const Attention<typename S::T>& a, const Share& share, int first_g,
+                       int n_heads, const Shared<S>& shared,
+                       const Exchange<S::kHeadDim>& exchange) {
+  constexpr int kOfHead = S::kHeadDim / kVector;
+  static_assert(kWarp % kOfHead == 0);
+  const int d = static_cast<int>(threadIdx.x) % kOfHead * kVector;
+#pragma unroll
+  for (int first = 0; first < kHeadsAtOnce; first += S::kThreads / kOfHead) {
+    const int head = first + static_cast<int>(threadIdx.x) / kOfHead;
+    const unsigned readers = __ballot_sync(kAllLanes, head < n_heads);
+    if (head < n_heads) finish_head(a, share, first_g, head, d, readers, shared, exchange);
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads, 1)
+    decode_kernel(const Attention<typename S::T> a, int n_kv_heads,
+                  Exchange<S::kHeadDim> exchange) {
+  __shared__ Shared<S> shared;
+  let_next_begin();
   const int i = static_cast<int>(blockIdx.z);
   const int first_g = static_cast<int>(blockIdx.y) * kHeadsAtOnce;
   const int n_heads = min(kHeadsAtOnce, a.group - first_g);
   const auto share_for = [&](const HeadRows& heads) {
-    return share_of<Tile<kHeadDim>::kRows>(heads, n_kv_heads, static_cast<int>(blockIdx.x),
-                                           static_cast<int>(gridDim.x), kMinShareRows);
+    return share_of<S::kTileRows>(heads, n_kv_heads, static_cast<int>(blockIdx.x),
+                                  static_cast<int>(gridDim.x), kMinShareRows);
   };
   const HeadRows guess = read_head_rows(a.kv, n_kv_heads, i);
   Share share = are_inside(guess, a.kv.entries) ? share_for(guess) : Share{};
-  prefetch<T, kHeadDim>(a, share);
+  prefetch<S>(a, share);
   wait_for_previous();
   const HeadRows heads = read_head_rows(a.kv, n_kv_heads, i);
-  Worker<T, kHeadDim> worker;
+  Worker<S> worker;
   worker.begin(a, share, first_g);
   if (!same_rows(guess, heads)) {
     share = share_for(heads);
     worker.begin(a, share, first_g);
   }
-  let_next_begin();
   if (share.head < 0) return;
-  Softmaxes<kHeadDim> softmaxes;
+  Softmaxes<S::kHeadDim> softmaxes;
   worker.run(share, a.scale, first_g, softmaxes);
   shared.put(softmaxes, n_heads);
   __syncthreads();
@@ -332,24 +237,38 @@ int64_t blocks_along_x(const Heads& heads, int64_t n, int64_t capacity, const Gp
   return std::max(heads.n_kv_heads, std::min(gpu.multiprocessors / slices, useful));
 }
 
-template <class T, int kHeadDim>
+template <class S>
 void launch(const AttentionArgs& args, Stream stream) {
   const Heads& heads = args.heads;
   const dim3 grid(grid_size(blocks_along_x(heads, args.n, args.kv.capacity, args.gpu)),
                   grid_size(ceil_div(heads.group(), kHeadsAtOnce)), grid_size(args.n));
   const int64_t slots = int64_t{grid.x} * grid.y * grid.z;
   auto* out = static_cast<float*>(args.exchange);
-  auto* softmax = reinterpret_cast<float2*>(out + slots * kHeadsAtOnce * kHeadDim);
-  launch_early({.grid = grid, .block = dim3(kThreads), .stream = stream}, "attention_decode: mma",
-               decode_kernel<T, kHeadDim>, attention_of<T>(args),
-               static_cast<int>(heads.n_kv_heads), Exchange<kHeadDim>{out, softmax});
+  auto* softmax = reinterpret_cast<float2*>(out + slots * kHeadsAtOnce * S::kHeadDim);
+  launch_early({.grid = grid, .block = dim3(S::kThreads), .stream = stream},
+               "attention_decode: mma", decode_kernel<S>, attention_of<typename S::T>(args),
+               static_cast<int>(heads.n_kv_heads), Exchange<S::kHeadDim>{out, softmax});
+}
+
+/// Whether every multiprocessor has few rows at most.
+bool is_short(const AttentionArgs& args) {
+  constexpr int64_t kFewRowsEach = 256;
+  return args.kv.capacity * args.heads.n_kv_heads * args.n <=
+         kFewRowsEach * args.gpu.multiprocessors;
+}
+
+template <class T, int kHeadDim>
+bool launch_for_head(const AttentionArgs& args, Stream stream) {
+  is_short(args) ? launch<Shape<T, kHeadDim, 4>>(args, stream)
+                 : launch<Shape<T, kHeadDim, 8>>(args, stream);
+  return true;
 }
 
 template <class T>
 bool launch_for(const AttentionArgs& args, Stream stream) {
   switch (args.heads.head_dim) {
-    case 64: launch<T, 64>(args, stream); return true;
-    case 128: launch<T, 128>(args, stream); return true;
+    case 64: return launch_for_head<T, 64>(args, stream);
+    case 128: return launch_for_head<T, 128>(args, stream);
     default: return false;
   }
 }

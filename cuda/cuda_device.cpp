@@ -163,14 +163,14 @@ void CudaDevice::norm(const Batch& batch, const float* weight, void* normed) {
 
 /// A few rows are bound by reading the weights, which gemv does at once for all of them. The
 /// library has no way for some odd shapes: then gemv takes the rows a few at a time.
-void CudaDevice::multiply(const Product& p, void* gemm_workspace) {
+void CudaDevice::multiply(const Product& p, void* gemm_workspace, const int32_t* stopped) {
   if (p.n > kFewRows && gemm_.multiply(p, gemm_workspace, stream_.get())) return;
   const auto x_row = static_cast<int64_t>(dtype_size(p.w.type)) * p.w.cols;
   const auto y_row = static_cast<int64_t>(dtype_size(p.y_type)) * p.w.rows;
   for (int64_t i = 0; i < p.n; i += kFewRows) {
     const auto* x = static_cast<const std::byte*>(p.x) + i * x_row;
     auto* y = static_cast<std::byte*>(p.y) + i * y_row;
-    gemv(p.w, x, std::min(kFewRows, p.n - i), y, p.y_type, p.accumulate, stream_.get());
+    gemv(p.w, x, std::min(kFewRows, p.n - i), y, p.y_type, p.accumulate, stream_.get(), stopped);
   }
 }
 
@@ -241,12 +241,12 @@ void CudaDevice::down(const LayerWeights& w, const Batch& batch, const Activatio
 
 void CudaDevice::logits(const ModelWeights& w, const Batch& batch, const Activations& a,
                         float* logits) {
-  logits_are_fused_ = fused_logits(w, batch, logits);
-  if (logits_are_fused_) return;
+  if (fused_logits(w, batch, logits)) return;
   const WorkspaceLayout at = layout(batch.n);
   auto* space = static_cast<std::byte*>(a.workspace);
   norm(batch, w.final_norm, space + at.normed);
-  multiply({.w = w.lm_head, .x = space + at.normed, .n = batch.n, .y = logits}, space);
+  multiply({.w = w.lm_head, .x = space + at.normed, .n = batch.n, .y = logits}, space,
+           batch.stopped);
 }
 
 void CudaDevice::sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
@@ -271,11 +271,6 @@ int32_t CudaDevice::take_drawn() {
     case LogitsFault::kAllMasked: fail(ExitCode::kInternal, kNotFinite, "all are -infinity)");
   }
   return drawn.id;
-}
-
-/// The unfused logits are written also where they should not be.
-int64_t CudaDevice::steps_ahead() const {
-  return options_.graph && logits_are_fused_ ? kStepsAhead : 0;
 }
 
 void CudaDevice::advance(const StepState& state) {

@@ -61,7 +61,7 @@ class CudaDevice final : public Device {
   void sample(const float* logits, int32_t n_ids, const SamplerOptions& options,
               const StepState& state) override;
   int32_t take_drawn() override;
-  int64_t steps_ahead() const override;
+  int64_t steps_ahead() const override { return options_.graph ? kStepsAhead : 0; }
   void advance(const StepState& state) override;
 
   void rotate_rows(const KvRows& kv) override;
@@ -89,7 +89,7 @@ class CudaDevice final : public Device {
   int64_t wide_size() const;
   WorkspaceLayout layout(int64_t n) const;
   void norm(const Batch& batch, const float* weight, void* normed);
-  void multiply(const Product& product, void* gemm_workspace);
+  void multiply(const Product& product, void* gemm_workspace, const int32_t* stopped = nullptr);
 
   // cuda_device_decode.cpp: steps that are one launch. They return false where the plain ones must
   // do.
@@ -109,7 +109,6 @@ class CudaDevice final : public Device {
   std::string name_;
   OwnedStream stream_;  // all work of the device, in order
   Gpu gpu_;
-  bool logits_are_fused_ = false;  // of the last pass
   GemmLt gemm_;
   Arena arena_;
   Region* weights_ = nullptr;

@@ -27,6 +27,7 @@ struct Product {
   int64_t rows;
   int64_t cols;
   bool accumulate;
+  const int32_t* stopped;  // [1] or null
 };
 
 /// Weights pass through once: they leave the cache to x.
@@ -57,7 +58,7 @@ __device__ void add_products(const Pack<T, kWidth>& w, const T* x, int64_t cols,
 template <class T, class Y, int kRows, int kWidth>
 __global__ void __launch_bounds__(kThreads) gemv_kernel(const Product<T, Y> p) {
   const int64_t output = int64_t{blockIdx.x} * kOutputs + threadIdx.x / kWarp;
-  if (output >= p.rows) return;
+  if (output >= p.rows || (p.stopped != nullptr && *p.stopped != 0)) return;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   constexpr int kStep = kWarp * kWidth;  // columns that a warp takes with one load
   const T* w = p.w + output * p.cols;
@@ -99,7 +100,7 @@ void launch(const Product<T, Y>& p, int64_t n, Stream stream) {
 }  // namespace
 
 void gemv(const Matrix& w, const void* x, int64_t n, void* y, DType y_type, bool accumulate,
-          Stream stream) {
+          Stream stream, const int32_t* stopped) {
   with_type(w.type, [&]<class T>(const T*) {
     with_wide_type<T>(y_type, [&]<class Y>(const Y*) {
       const Product<T, Y> product = {static_cast<const T*>(w.data),
@@ -107,7 +108,8 @@ void gemv(const Matrix& w, const void* x, int64_t n, void* y, DType y_type, bool
                                      static_cast<Y*>(y),
                                      w.rows,
                                      w.cols,
-                                     accumulate};
+                                     accumulate,
+                                     stopped};
       constexpr int kWidth = kPack16<T>;
       const bool packs = w.cols % kWidth == 0 && aligned16(w.data) && aligned16(x);
       packs ? launch<kWidth>(product, n, stream) : launch<1>(product, n, stream);

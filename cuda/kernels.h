@@ -119,8 +119,9 @@ void swiglu(const void* gate_up, DType wide_type, int64_t n, int64_t size, void*
 
 /// y = x W^T, or y += x W^T where `accumulate`, for n in 1..kFewRows.
 /// w [rows, cols] T = w.type; x [n, cols] T; y [n, rows] y_type (T or fp32)
+/// Nothing is written where *stopped is not 0.  stopped [1], or null
 void gemv(const Matrix& w, const void* x, int64_t n, void* y, DType y_type, bool accumulate,
-          Stream stream);
+          Stream stream, const int32_t* stopped = nullptr);
 
 /// What is wrong with logits that no token can be drawn from.
 enum class LogitsFault : int32_t { kNone = 0, kNan = 1, kInfinity = 2, kAllMasked = 3 };

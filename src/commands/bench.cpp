@@ -14,6 +14,7 @@
 #include "src/cli/progress.h"
 #include "src/commands/commands.h"
 #include "src/commands/session.h"
+#include "src/token_queue.h"
 
 namespace winnow {
 namespace {
@@ -140,12 +141,11 @@ class Bench {
 
   double decode_seconds(Sequence& sequence, int64_t n) const {
     const Clock::time_point start = Clock::now();
+    TokenQueue queue(sequence, n_ids_, {}, {}, sequence.steps_ahead());
     for (int64_t i = 0; i < n; ++i) {
       check_interrupt();
-      sequence.sample(n_ids_, {});
-      sequence.decode();
+      queue.next(n);
     }
-    sequence.wait();
     return seconds_since(start);
   }
 
