@@ -26,6 +26,9 @@
 //            |   the kernel before  |                     | next: launch | fill | wait
 #pragma once
 
+#include <algorithm>
+#include <type_traits>
+
 #include "cuda/async_copy.cuh"
 #include "cuda/check.h"
 #include "cuda/early_start.cuh"
@@ -46,7 +49,7 @@ template <class T>
 struct Weights {
   const T* data;  // [rows, cols]
   int rows;
-  int cols;  // a multiple of kPiece / kWarp
+  int cols;  // a multiple of kLaneColumns
 };
 
 /// The groups of this warp: first, first + step, ... below end. Neighbouring groups go to different
