@@ -26,6 +26,9 @@
 //            |   the kernel before  |                     | next: launch | fill | wait
 #pragma once
 
+#include <algorithm>
+#include <type_traits>
+
 #include "cuda/async_copy.cuh"
 #include "cuda/check.h"
 #include "cuda/early_start.cuh"
@@ -36,12 +39,17 @@
 
 namespace winnow::cuda {
 
+/// Launch bounds of all these kernels: registers for twice 640 threads, 48 each. Blocks are
+/// smaller; so the next kernel of the chain finds registers too, beside them.
+constexpr int kBoundThreads = 640;
+constexpr int kBoundBlocks = 2;
+
 /// The matrix as a kernel sees it.
 template <class T>
 struct Weights {
   const T* data;  // [rows, cols]
   int rows;
-  int cols;  // a multiple of kPiece / kWarp
+  int cols;  // a multiple of kLaneColumns
 };
 
 /// The groups of this warp: first, first + step, ... below end. Neighbouring groups go to different
@@ -235,6 +243,9 @@ void with_stages(const GemvPlan& plan, Body&& body) {
     case 8: return body(std::integral_constant<int, 8 / kRows>{});
     case 10: return body(std::integral_constant<int, 10 / kRows>{});
     case 12: return body(std::integral_constant<int, 12 / kRows>{});
+    case 16: return body(std::integral_constant<int, 16 / kRows>{});
+    case 20: return body(std::integral_constant<int, 20 / kRows>{});
+    case 24: return body(std::integral_constant<int, 24 / kRows>{});
     default: fail(ExitCode::kInternal, "a fused gemv with ", plan.depth, " pieces under way");
   }
 }
@@ -248,7 +259,6 @@ void with_rows_and_stages(const GemvPlan& plan, Body&& body) {
   switch (plan.rows) {
     case 1: return with_rows(std::integral_constant<int, 1>{});
     case 2: return with_rows(std::integral_constant<int, 2>{});
-    case 4: return with_rows(std::integral_constant<int, 4>{});
     default: fail(ExitCode::kInternal, "a fused gemv of ", plan.rows, " rows at a time");
   }
 }

@@ -20,9 +20,9 @@ namespace winnow::cuda {
 
 /// How a product is laid over the GPU; see the picture in gemv.cuh.
 struct GemvPlan {
-  int rows = 2;    // of W that a warp takes at a time: 1, 2 or 4; gemv_qkv and gemv_gate_up: 2
-  int depth = 12;  // 512-byte pieces of W that a warp has under way: 8, 10 or 12
-  int warps = 16;  // of a block, at most kMaxGemvWarps
+  int rows = 2;    // of W that a warp takes at a time: 1 or 2; gemv_qkv and gemv_gate_up: 2
+  int depth = 24;  // 512-byte pieces of W that a warp has under way: 8, 10, 12, 16, 20 or 24
+  int warps = 8;   // of a block, at most kMaxGemvWarps
   int blocks = 0;  // of the grid, if there is work for all
 
   friend bool operator==(const GemvPlan&, const GemvPlan&) = default;

@@ -30,7 +30,7 @@ struct GateUpOutput {
 };
 
 template <class T, int kStages>
-__global__ void __launch_bounds__(kMaxGemvWarps* kWarp, 2)
+__global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
     gate_up_kernel(const Weights<T> w, const NormedRow in, const GateUpOutput<T> output) {
   multiply<kRows, kStages>(w, NormedInput(in), output);
 }

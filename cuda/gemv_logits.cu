@@ -29,7 +29,7 @@ struct SumsToLogits : NeighbourRows<kRows> {
 
 /// logits [w.rows]
 template <class T, int kRows, int kStages>
-__global__ void __launch_bounds__(kMaxGemvWarps* kWarp, 2)
+__global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
     logits_kernel(const Weights<T> w, const NormedRow in, const int32_t* stopped, float* logits) {
   multiply<kRows, kStages>(w, NormedInput(in), SumsToLogits<kRows>(w.rows, stopped, logits));
 }

@@ -33,7 +33,7 @@ struct SumsToResidual : NeighbourRows<kRows> {
 
 /// in [w.cols] T; x [w.rows]
 template <class T, int kRows, int kStages>
-__global__ void __launch_bounds__(kMaxGemvWarps* kWarp, 2)
+__global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
     output_kernel(const Weights<T> w, const void* in, float* x) {
   multiply<kRows, kStages>(w, PlainInput<T>(in), SumsToResidual<kRows>(w.rows, x));
 }

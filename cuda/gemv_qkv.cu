@@ -78,7 +78,7 @@ struct QkvOutput {
 };
 
 template <class T, int kStages>
-__global__ void __launch_bounds__(kMaxGemvWarps* kWarp, 2)
+__global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
     qkv_kernel(const Weights<T> w, const NormedRow in, QkvOutput<T> output,
                const __grid_constant__ RopeFrequencies frequencies) {
   output.frequencies = &frequencies;

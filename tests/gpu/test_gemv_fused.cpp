@@ -20,8 +20,8 @@ const DType kHalfTypes[] = {DType::kF16, DType::kBF16};
 
 /// More blocks than work, fewer than work, rings of all lengths.
 const cuda::GemvPlan kPlans[] = {
-    {2, 12, 16, 132}, {1, 12, 16, 3}, {2, 8, 8, 3},  {4, 12, 8, 2},
-    {1, 8, 16, 264},  {2, 10, 4, 5},  {1, 10, 3, 1}, {4, 8, 16, 132},
+    {2, 24, 8, 132}, {1, 24, 8, 3}, {2, 8, 8, 3},  {1, 12, 16, 132}, {2, 12, 8, 2},
+    {1, 8, 16, 264}, {2, 10, 4, 5}, {1, 20, 3, 1}, {2, 16, 16, 132},
 };
 
 /// No multiples of a piece, of a piece and a lane; one lane's worth; several pieces.
@@ -166,7 +166,7 @@ void for_sizes(Check check) {
 TEST_CASE("GPU: fused norm and logits equal exact sums, and the plain steps") {
   NEEDS_GPU();
   for_sizes(check_logits);
-  check_logits(DType::kBF16, 20'000, 64, {2, 12, 16, 132});
+  check_logits(DType::kBF16, 20'000, 64, {2, 24, 8, 132});
 }
 
 TEST_CASE("GPU: fused norm, gate, up and swiglu equal exact sums, and the plain steps") {
@@ -180,7 +180,7 @@ TEST_CASE("GPU: fused norm, gate, up and swiglu equal exact sums, and the plain 
 TEST_CASE("GPU: fused projection and residual equal exact sums, and the plain step") {
   NEEDS_GPU();
   for_sizes(check_output);
-  check_output(DType::kF16, 64, 14'336, {1, 10, 16, 132});
+  check_output(DType::kF16, 64, 14'336, {2, 20, 8, 132});
 }
 
 TEST_CASE("GPU: a row of zeros, and infinities, go through the fused norm as the formula says") {
@@ -191,7 +191,7 @@ TEST_CASE("GPU: a row of zeros, and infinities, go through the fused norm as the
     const DeviceBuffer x(raw_bytes(std::vector<float>(264, value))), logits(50 * 4);
     cuda::NormedRow in = row.view();
     in.x = x.as<float>();
-    cuda::gemv_logits(w.view, in, nullptr, logits.as<float>(), {2, 12, 16, 132}, nullptr);
+    cuda::gemv_logits(w.view, in, nullptr, logits.as<float>(), {2, 24, 8, 132}, nullptr);
     for (const float logit : logits.floats(DType::kF32)) {
       CHECK((value == 0 ? logit == 0 : std::isnan(logit)));
     }
@@ -206,7 +206,7 @@ TEST_CASE("GPU: kernels that begin early see all that the ones before them wrote
   const TestRow row(kHidden);
   const DeviceBuffer h(kSize * 2);
   const TestStream stream;
-  const cuda::GemvPlan plan{.rows = 2, .depth = 12, .warps = 16, .blocks = 132};
+  const cuda::GemvPlan plan{.rows = 2, .depth = 24, .warps = 8, .blocks = 132};
   std::string results[2];
   for (const bool one_by_one : {true, false}) {
     const DeviceBuffer x(raw_bytes(row.x));
@@ -231,11 +231,12 @@ TEST_CASE("which products the fused kernels take, and how deep their rings are")
   };
   const auto normed = cuda::GemvInput::kNormed, plain = cuda::GemvInput::kPlain;
   const DType type = DType::kBF16;
-  CHECK(plan(type, 6144, 4096, normed) == cuda::GemvPlan{2, 12, 16, 132});
-  CHECK(plan(type, 4096, 4096, plain) == cuda::GemvPlan{1, 12, 16, 132});
-  CHECK(plan(type, 4096, 14'336, plain) == cuda::GemvPlan{1, 10, 16, 132});
-  CHECK(plan(type, 128'256, 4096, normed) == cuda::GemvPlan{2, 12, 16, 132});
-  CHECK(plan(DType::kF16, 2048, 8192, plain) == cuda::GemvPlan{1, 12, 16, 132});
+  CHECK(plan(type, 6144, 4096, normed) == cuda::GemvPlan{2, 24, 8, 132});
+  CHECK(plan(type, 4096, 4096, plain) == cuda::GemvPlan{2, 24, 8, 132});
+  CHECK(plan(type, 4096, 14'336, plain) == cuda::GemvPlan{2, 20, 8, 132});
+  CHECK(plan(type, 128'256, 4096, normed) == cuda::GemvPlan{2, 24, 8, 132});
+  CHECK(plan(DType::kF16, 2048, 8192, plain) == cuda::GemvPlan{2, 24, 8, 132});
+  CHECK(plan(type, 512, 512, normed) == cuda::GemvPlan{1, 24, 8, 132});
   CHECK(plan(type, 16'384, 53'248, plain).has_value());  // whole multiprocessors
   CHECK_FALSE(plan(DType::kF32, 4096, 4096, normed).has_value());
   CHECK_FALSE(plan(type, 4096, 4100, plain).has_value());

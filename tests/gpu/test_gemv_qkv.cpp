@@ -175,7 +175,7 @@ TEST_CASE("GPU: fused q, k and v equal exact sums, turned and put into their row
                                 attention_shape(4, 2, 96),  attention_shape(5, 5, 128),
                                 attention_shape(14, 2, 10), attention_shape(1, 1, 2),
                                 attention_shape(3, 3, 256)};
-  const cuda::GemvPlan plans[] = {{2, 12, 16, 132}, {2, 8, 8, 3}, {2, 10, 16, 7}};
+  const cuda::GemvPlan plans[] = {{2, 24, 8, 132}, {2, 8, 8, 3}, {2, 10, 16, 7}};
   for (const DType type : {DType::kF16, DType::kBF16}) {
     for (const ModelConfig& shape : shapes) {
       for (const int64_t hidden : {8, 264, 1032}) {

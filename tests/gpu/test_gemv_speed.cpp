@@ -45,6 +45,8 @@ struct SpeedNetwork {
         norm(raw_bytes(std::vector<float>(size_t(s.hidden), 1))),
         x(raw_bytes(random_floats(s.hidden, 1))),
         q(raw_bytes(std::vector<float>(size_t(s.heads.q_size()), 0))),
+        attention(raw_bytes(std::vector<float>(size_t(s.heads.q_size()), 0))),
+        exchange(cuda::attention_decode_exchange_bytes(cuda::heads_of(s.heads), 1, gpu)),
         h(raw_bytes(std::vector<float>(size_t(s.intermediate), 0))),
         normed(size_t(s.hidden) * 2),
         wide(size_t(std::max(2 * s.intermediate, s.vocab)) * 4),
@@ -95,16 +97,18 @@ struct SpeedNetwork {
     return sum;
   }
 
+  cuda::Gpu gpu = cuda::current_gpu();
   NetworkShape shape;
   GpuLayer rows;
-  DeviceBuffer norm, x, q, h, normed, wide, logits, position, token, n_sampled, seen, workspace;
+  DeviceBuffer norm, x, q, attention, exchange, h, normed, wide, logits, position, token, n_sampled,
+      seen, workspace;
   DrawBuffers draws;
   std::vector<std::unique_ptr<DeviceBuffer>> weights;
   std::vector<Layer> layers;
   Matrix lm_head;
 };
 
-/// The steps of a token, but attention: q stands for its output, whatever it holds.
+/// The steps of a token.
 class Steps {
  public:
   explicit Steps(const SpeedNetwork& net)
@@ -122,7 +126,18 @@ class Steps {
     cuda::gemv_qkv(args, frequencies_, plan, stream());
   }
   void o(const Matrix& w, const cuda::GemvPlan& plan) const {
-    cuda::gemv_output(w, net_.q.data(), net_.x.as<float>(), plan, stream());
+    cuda::gemv_output(w, net_.attention.data(), net_.x.as<float>(), plan, stream());
+  }
+  void attention() const {
+    const cuda::AttentionArgs args{.type = kType,
+                                   .n = 1,
+                                   .q = net_.q.data(),
+                                   .out = net_.attention.data(),
+                                   .exchange = net_.exchange.data(),
+                                   .heads = heads_,
+                                   .kv = net_.rows.view(),
+                                   .gpu = net_.gpu};
+    cuda::attention_decode(args, stream());
   }
   void gate_up(const Matrix& w, const cuda::GemvPlan& plan) const {
     cuda::gemv_gate_up(w, net_.row(), net_.h.data(), plan, stream());
@@ -155,7 +170,7 @@ class Steps {
                           .heads = heads_,
                           .kv = net_.rows.view()},
                          frequencies_, stream());
-    cuda::gemv(l.o, net_.q.data(), 1, x, DType::kF32, true, stream());
+    cuda::gemv(l.o, net_.attention.data(), 1, x, DType::kF32, true, stream());
     plain_normed(l.gate_up);
     cuda::swiglu(net_.wide.data(), DType::kF32, 1, net_.shape.intermediate, net_.h.data(), kType,
                  stream());
@@ -203,14 +218,13 @@ struct Kernel {
 };
 
 std::vector<cuda::GemvPlan> plans_for(const Kernel& kernel, const cuda::Gpu& gpu) {
+  const int all = gpu.multiprocessors;
   std::vector<cuda::GemvPlan> plans;
-  for (const int rows : {1, 2, 4}) {
+  for (const int rows : {1, 2}) {
     if (kernel.pairs && rows != 2) continue;
-    for (const int depth : {8, 10, 12}) {
-      plans.push_back({rows, depth, 16, gpu.multiprocessors});
-      plans.push_back({rows, depth, 8, gpu.multiprocessors});
-      plans.push_back({rows, depth, 8, 2 * gpu.multiprocessors});
-    }
+    for (const int depth : {12, 16, 20, 24}) plans.push_back({rows, depth, 8, all});
+    for (const int depth : {8, 10, 12}) plans.push_back({rows, depth, 16, all});
+    for (const int depth : {8, 10, 12}) plans.push_back({rows, depth, 8, 2 * all});
   }
   return plans;
 }
@@ -252,9 +266,20 @@ struct TokenPlans {
   cuda::GemvPlan qkv, o, gate_up, down, logits;
 };
 
-void run_token(const SpeedNetwork& net, const Steps& steps, const TokenPlans& plans) {
+/// Twice the warps with rings half as deep: as much under way.
+TokenPlans with_16_warps(TokenPlans plans) {
+  for (cuda::GemvPlan* p : {&plans.qkv, &plans.o, &plans.gate_up, &plans.down, &plans.logits}) {
+    p->warps = 16;
+    p->depth /= 2;
+  }
+  return plans;
+}
+
+void run_token(const SpeedNetwork& net, const Steps& steps, const TokenPlans& plans,
+               bool with_attention) {
   for (const SpeedNetwork::Layer& l : net.layers) {
     steps.qkv(l.qkv, plans.qkv);
+    if (with_attention) steps.attention();
     steps.o(l.o, plans.o);
     steps.gate_up(l.gate_up, plans.gate_up);
     steps.down(l.down, plans.down);
@@ -274,7 +299,7 @@ void time_token(const std::string& name, const SpeedNetwork& net, const Steps& s
 void time_network(const NetworkShape& shape, double ceiling) {
   const SpeedNetwork net(shape);
   const Steps steps(net);
-  const cuda::Gpu gpu = cuda::current_gpu();
+  const cuda::Gpu& gpu = net.gpu;
   MESSAGE(shape.name, text(": %.3f GB a token, %.3f ms at %.0f GB/s", net.bytes() / 1e9,
                            net.bytes() / ceiling / 1e6, ceiling));
   const auto normed = cuda::GemvInput::kNormed, plain = cuda::GemvInput::kPlain;
@@ -298,12 +323,18 @@ void time_network(const NetworkShape& shape, double ceiling) {
   const auto fastest = [&](const Kernel& k) { return time_kernel(k, steps, gpu, ceiling); };
   const TokenPlans by_time = {fastest(qkv), fastest(o), fastest(gate_up), fastest(down),
                               fastest(logits)};
-  const auto token = [&](const TokenPlans& plans) { run_token(net, steps, plans); };
-  time_token("token, plans by rule", net, steps, ceiling, [&] { token(by_rule); });
-  time_token("token, fastest plans", net, steps, ceiling, [&] { token(by_time); });
-  time_token("embed, token, greedy sample", net, steps, ceiling, [&] {
+  const auto time = [&](const std::string& name, const TokenPlans& plans, bool with_attention) {
+    time_token(name, net, steps, ceiling, [&] { run_token(net, steps, plans, with_attention); });
+  };
+  time("products, plans by rule", by_rule, false);
+  time("products, 16 warps", with_16_warps(by_rule), false);
+  time("products, fastest plans", by_time, false);
+  time("with attention, plans by rule", by_rule, true);
+  time("with attention, 16 warps", with_16_warps(by_rule), true);
+  time("with attention, fastest plans", by_time, true);
+  time_token("embed, attention, greedy sample", net, steps, ceiling, [&] {
     steps.embed();
-    token(by_rule);
+    run_token(net, steps, by_rule, true);
     steps.sample();
   });
   time_token("token, not fused", net, steps, ceiling, [&] {
