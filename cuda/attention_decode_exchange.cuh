@@ -1,8 +1,8 @@
 // How the blocks of the fast decode attention bring the softmaxes of their shares together.
 //
-//   block of share 0   publish -> | slot 0 | \
-//   block of share 1   publish -> | slot 1 |  > await: the last block of the head adds them in
-//   ...                                      /  order, and makes the slots empty again
+//   block of share 0   publish -> | slot 0 |
+//   block of share 1   publish -> | slot 1 |    await: the last block of the head adds them in
+//   ...                                         order, and makes the slots empty again
 //
 // All words of a slot are kEmpty between launches; one that is not has arrived. Neither counters
 // nor fences are needed, since every word speaks for itself.

@@ -2,7 +2,7 @@
 //
 // Grid (x, y, z): about one block for every multiprocessor. z is the batch row, y takes the group 8
 // query heads at a time, and the blocks along x divide the K/V rows of all KV heads among them
-// (attention_decode_share.cuh). A block's 4 or 8 warps take the tiles of its share in turns
+// (attention_decode_share.cuh). A block's 8 warps take the tiles of its share in turns
 // (attention_decode_tile.cuh), each with the next tile on its way while it works on one:
 //
 //   warp 0   tile 0, tile 8, ...      8 heads' softmaxes \   warps, in order     the head's shares,
@@ -39,25 +39,13 @@
 namespace winnow::cuda {
 namespace {
 
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * kWarp;
 constexpr int kMinShareRows = 64;  // a head's shares are not shorter, but for the last
 
-/// What a launch is compiled for. A block of 8 warps keeps the memory busy where rows are many; one
-/// of 4 leaves room on the multiprocessor for the kernel behind it to fetch its weights meanwhile.
-template <class Element, int kDim, int kBlockWarps>
-struct Shape {
-  using T = Element;
-  static constexpr int kHeadDim = kDim;
-  static constexpr int kWarps = kBlockWarps;
-  static constexpr int kThreads = kWarps * kWarp;
-  static constexpr int kTileRows = Tile<kHeadDim>::kRows;
-};
-
 /// The softmaxes of a block's warps.
-template <class S>
+template <int kHeadDim>
 struct Shared {
-  static constexpr int kHeadDim = S::kHeadDim;
-  static constexpr int kWarps = S::kWarps;
-
   float out[kWarps][kHeadsAtOnce][kHeadDim + 8];  // padded: spreads heads over the banks
   float max[kWarps][kHeadsAtOnce];
   float sum[kWarps][kHeadsAtOnce];
@@ -106,16 +94,14 @@ __device__ HeadView<T> view_of(const Attention<T>& a, const Share& share, int he
 }
 
 /// Brings this warp's first two tiles into L2.
-template <class S>
-__device__ void prefetch(const Attention<typename S::T>& a, const Share& share) {
+template <class T, int kHeadDim>
+__device__ void prefetch(const Attention<T>& a, const Share& share) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  using T = typename S::T;
-  constexpr int kHeadDim = S::kHeadDim;
-  constexpr int kRows = S::kTileRows;
+  constexpr int kRows = Tile<kHeadDim>::kRows;
   const HeadView<T> head = view_of(a, share, kHeadDim);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int row = share.begin + (lane / 2 * S::kWarps + warp) * kRows;
+  const int row = share.begin + (lane / 2 * kWarps + warp) * kRows;
   if (lane >= 4 || row >= share.end) return;
   const T* rows = (lane % 2 == 0 ? head.k : head.v) + int64_t{row} * kHeadDim;
   const auto bytes = static_cast<uint32_t>(min(kRows, head.rows - row) * kHeadDim * sizeof(T));
@@ -125,11 +111,9 @@ __device__ void prefetch(const Attention<typename S::T>& a, const Share& share) 
 }
 
 /// The share's softmaxes, this warp's part of them.
-template <class S>
+template <class T, int kHeadDim>
 struct Worker {
-  using T = typename S::T;
-  static constexpr int kHeadDim = S::kHeadDim;
-  static constexpr int kRows = S::kTileRows;
+  static constexpr int kRows = Tile<kHeadDim>::kRows;
 
   HeadView<T> head;
   int row = 0;  // the next tile's first
@@ -146,7 +130,7 @@ struct Worker {
   }
 
   __device__ void run(const Share& share, float scale, int first_g, Softmaxes<kHeadDim>& s) {
-    constexpr int kStep = S::kWarps * kRows;
+    constexpr int kStep = kWarps * kRows;
     for (; row < share.end; row += kStep) {
       Tile<kHeadDim> next;
       if (row + kStep < share.end) fetch(head, row + kStep, next);
@@ -156,13 +140,17 @@ struct Worker {
   }
 };
 
-/// Merges the block's warps for outputs d .. d + 3 of a head; leaves that in the exchange, or
-/// merges all shares of the head and writes the outputs. `readers`: see clear().
-template <class S>
-__device__ void finish_head(const Attention<typename S::T>& a, const Share& share, int first_g,
-                            int head, int d, unsigned readers, const Shared<S>& shared,
-                            const Exchange<S::kHeadDim>& exchange) {
-  using T = typename S::T;
+/// Merges the block's warps; leaves that in the exchange, or merges all shares of the head and
+/// writes the outputs.
+template <class T, int kHeadDim>
+__device__ void finish(const Attention<T>& a, const Share& share, int first_g, int n_heads,
+                       const Shared<kHeadDim>& shared, const Exchange<kHeadDim>& exchange) {
+  constexpr int kOfHead = kHeadDim / kVector;  // threads that merge a head: a warp, or half of one
+  static_assert(kWarp % kOfHead == 0 && kHeadsAtOnce * kOfHead <= kThreads);
+  const int head = static_cast<int>(threadIdx.x) / kOfHead;
+  const int d = static_cast<int>(threadIdx.x) % kOfHead * kVector;
+  const unsigned readers = __ballot_sync(kAllLanes, head < n_heads);
+  if (head >= n_heads) return;
   const int64_t slice = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const int64_t slot = slice * gridDim.x + blockIdx.x;
   Piece own[1] = {shared.merged(head, d)};
@@ -181,48 +169,32 @@ __device__ void finish_head(const Attention<typename S::T>& a, const Share& shar
   clear(exchange, first, share.index, head, d, readers);
 }
 
-/// The same for all heads: kOfHead threads, a warp or half of one, merge a head.
-template <class S>
-__device__ void finish(const Attention<typename S::T>& a, const Share& share, int first_g,
-                       int n_heads, const Shared<S>& shared,
-                       const Exchange<S::kHeadDim>& exchange) {
-  constexpr int kOfHead = S::kHeadDim / kVector;
-  static_assert(kWarp % kOfHead == 0);
-  const int d = static_cast<int>(threadIdx.x) % kOfHead * kVector;
-#pragma unroll
-  for (int first = 0; first < kHeadsAtOnce; first += S::kThreads / kOfHead) {
-    const int head = first + static_cast<int>(threadIdx.x) / kOfHead;
-    const unsigned readers = __ballot_sync(kAllLanes, head < n_heads);
-    if (head < n_heads) finish_head(a, share, first_g, head, d, readers, shared, exchange);
-  }
-}
-
 /// 8 warps of 208 registers leave 8 warps of 48 to a product of the step (gemv.cuh) beside it.
-template <class S>
-__global__ void __maxnreg__(208) decode_kernel(const Attention<typename S::T> a, int n_kv_heads,
-                                               Exchange<S::kHeadDim> exchange) {
-  __shared__ Shared<S> shared;
+template <class T, int kHeadDim>
+__global__ void __maxnreg__(208)
+    decode_kernel(const Attention<T> a, int n_kv_heads, Exchange<kHeadDim> exchange) {
+  __shared__ Shared<kHeadDim> shared;
   let_next_begin();
   const int i = static_cast<int>(blockIdx.z);
   const int first_g = static_cast<int>(blockIdx.y) * kHeadsAtOnce;
   const int n_heads = min(kHeadsAtOnce, a.group - first_g);
   const auto share_for = [&](const HeadRows& heads) {
-    return share_of<S::kTileRows>(heads, n_kv_heads, static_cast<int>(blockIdx.x),
-                                  static_cast<int>(gridDim.x), kMinShareRows);
+    return share_of<Tile<kHeadDim>::kRows>(heads, n_kv_heads, static_cast<int>(blockIdx.x),
+                                           static_cast<int>(gridDim.x), kMinShareRows);
   };
   const HeadRows guess = read_head_rows(a.kv, n_kv_heads, i);
   Share share = are_inside(guess, a.kv.entries) ? share_for(guess) : Share{};
-  prefetch<S>(a, share);
+  prefetch<T, kHeadDim>(a, share);
   wait_for_previous();
   const HeadRows heads = read_head_rows(a.kv, n_kv_heads, i);
-  Worker<S> worker;
+  Worker<T, kHeadDim> worker;
   worker.begin(a, share, first_g);
   if (!same_rows(guess, heads)) {
     share = share_for(heads);
     worker.begin(a, share, first_g);
   }
   if (share.head < 0) return;
-  Softmaxes<S::kHeadDim> softmaxes;
+  Softmaxes<kHeadDim> softmaxes;
   worker.run(share, a.scale, first_g, softmaxes);
   shared.put(softmaxes, n_heads);
   __syncthreads();
@@ -231,44 +203,48 @@ __global__ void __maxnreg__(208) decode_kernel(const Attention<typename S::T> a,
 
 /// Blocks for one batch row and up to 8 query heads a group. All blocks of a launch together are
 /// one for each multiprocessor, or, where that is fewer than the KV heads need, one for each head.
-int64_t blocks_along_x(const Heads& heads, int64_t n, int64_t capacity, const Gpu& gpu) {
+int64_t blocks_along_x(const Heads& heads, int64_t n, const Gpu& gpu) {
   const int64_t slices = n * ceil_div(heads.group(), kHeadsAtOnce);
-  const int64_t useful = heads.n_kv_heads * ceil_div(capacity, kMinShareRows);
-  return std::max(heads.n_kv_heads, std::min(gpu.multiprocessors / slices, useful));
+  return std::max(heads.n_kv_heads, gpu.multiprocessors / slices);
 }
 
-template <class S>
-void launch(const AttentionArgs& args, Stream stream) {
-  const Heads& heads = args.heads;
-  const dim3 grid(grid_size(blocks_along_x(heads, args.n, args.kv.capacity, args.gpu)),
-                  grid_size(ceil_div(heads.group(), kHeadsAtOnce)), grid_size(args.n));
-  const int64_t slots = int64_t{grid.x} * grid.y * grid.z;
-  auto* out = static_cast<float*>(args.exchange);
-  auto* softmax = reinterpret_cast<float2*>(out + slots * kHeadsAtOnce * S::kHeadDim);
-  launch_early({.grid = grid, .block = dim3(S::kThreads), .stream = stream},
-               "attention_decode: mma", decode_kernel<S>, attention_of<typename S::T>(args),
-               static_cast<int>(heads.n_kv_heads), Exchange<S::kHeadDim>{out, softmax});
-}
-
-/// Whether every multiprocessor has few rows at most.
-bool is_short(const AttentionArgs& args) {
-  constexpr int64_t kFewRowsEach = 256;
-  return args.kv.capacity * args.heads.n_kv_heads * args.n <=
-         kFewRowsEach * args.gpu.multiprocessors;
+/// Shared memory that a block asks for and does not use. The kernels before and behind this one are
+/// laid out as a block for each multiprocessor, of half its shared memory (gemv.cuh), and are to be
+/// there while this one is. Were a block of this one smaller, or some multiprocessors without one,
+/// two blocks of the next kernel would settle where there is room, and none elsewhere; and the
+/// kernels after that would follow them.
+template <int kHeadDim>
+size_t padding_bytes(const Gpu& gpu) {
+  constexpr size_t kReservedBytes = 1024;  // of each block, by the system
+  const auto half = static_cast<size_t>(gpu.shared_bytes) / 2;
+  const size_t used = sizeof(Shared<kHeadDim>) + kReservedBytes;
+  return half > used ? half - used : 0;
 }
 
 template <class T, int kHeadDim>
-bool launch_for_head(const AttentionArgs& args, Stream stream) {
-  is_short(args) ? launch<Shape<T, kHeadDim, 4>>(args, stream)
-                 : launch<Shape<T, kHeadDim, 8>>(args, stream);
-  return true;
+void launch(const AttentionArgs& args, Stream stream) {
+  const Heads& heads = args.heads;
+  const dim3 grid(grid_size(blocks_along_x(heads, args.n, args.gpu)),
+                  grid_size(ceil_div(heads.group(), kHeadsAtOnce)), grid_size(args.n));
+  const int64_t slots = int64_t{grid.x} * grid.y * grid.z;
+  auto* out = static_cast<float*>(args.exchange);
+  auto* softmax = reinterpret_cast<float2*>(out + slots * kHeadsAtOnce * kHeadDim);
+  const char* const what = "attention_decode: mma";
+  const size_t padding = padding_bytes<kHeadDim>(args.gpu);
+  check_cuda(
+      cudaFuncSetAttribute(decode_kernel<T, kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(padding)),
+      what);
+  launch_early({.grid = grid, .block = dim3(kThreads), .shared_bytes = padding, .stream = stream},
+               what, decode_kernel<T, kHeadDim>, attention_of<T>(args),
+               static_cast<int>(heads.n_kv_heads), Exchange<kHeadDim>{out, softmax});
 }
 
 template <class T>
 bool launch_for(const AttentionArgs& args, Stream stream) {
   switch (args.heads.head_dim) {
-    case 64: return launch_for_head<T, 64>(args, stream);
-    case 128: return launch_for_head<T, 128>(args, stream);
+    case 64: launch<T, 64>(args, stream); return true;
+    case 128: launch<T, 128>(args, stream); return true;
     default: return false;
   }
 }
