@@ -1,5 +1,6 @@
 // Attention of the CPU device against the formula in double precision, over ragged rows with masks.
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -231,4 +232,55 @@ TEST_CASE("attention is the same to the bit when it is run again") {
   cpu::attention(layer.config, 50, q.data(), layer.view(), a.data());
   cpu::attention(layer.config, 50, q.data(), layer.view(), b.data());
   CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("attention over held rows that end at, before and after a block of 96") {
+  for (const int64_t n : {5, 37}) {
+    for (const int32_t held : {91, 95, 96, 97, 191, 192}) {
+      CAPTURE(n);
+      CAPTURE(held);
+      Layer layer(shape(10, 2, 14), {held, 1}, n, 22);
+      CHECK(error_of(layer, n, 0, 23) < 1e-10);
+    }
+  }
+}
+
+TEST_CASE("attention of many rows is the same to the bit in any pieces of the prompt") {
+  const int64_t n = 131;
+  const ModelConfig c = shape(6, 2, 20);
+  Layer layer(c, {33, 210}, n, 24);
+  const std::vector<float> q = random_floats(n * c.q_size(), 25);
+  std::vector<float> whole = poisoned(n * c.q_size());
+  cpu::attention(c, n, q.data(), layer.view(), whole.data());
+  for (const int64_t piece : {5, 16, 50, 126}) {
+    CAPTURE(piece);
+    std::vector<float> out = poisoned(n * c.q_size());
+    int64_t first = 0;
+    for (; n - first >= 5; first += piece) {  // fewer rows are summed in another order
+      const int64_t offset = first * c.q_size();
+      cpu::attention(c, std::min(piece, n - first), q.data() + offset, layer.view(first),
+                     out.data() + offset);
+    }
+    const auto floats = static_cast<size_t>(std::min(first, n) * c.q_size());
+    CHECK(std::memcmp(out.data(), whole.data(), floats * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE("attention is the same to the bit on any number of threads") {
+  const ModelConfig c = shape(6, 2, 64);
+  const int threads_before = omp_get_max_threads();
+  for (const int64_t n : {1, 50}) {
+    Layer layer(c, {2900, 1020}, n, 26);
+    const std::vector<float> q = random_floats(n * c.q_size(), 27);
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3, 7}) {
+      CAPTURE(threads);
+      omp_set_num_threads(threads);
+      std::vector<float> out = poisoned(n * c.q_size());
+      cpu::attention(c, n, q.data(), layer.view(), out.data());
+      if (first.empty()) first = out;
+      CHECK(std::memcmp(out.data(), first.data(), out.size() * sizeof(float)) == 0);
+    }
+  }
+  omp_set_num_threads(threads_before);
 }

@@ -4,9 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
-#include "src/cpu/simd.h"
 #include "tests/support/numbers.h"
 
 using namespace winnow;
@@ -24,74 +22,7 @@ Stored store_as(DType type, const std::vector<float>& values) {
   return {tensor.bytes, decode(tensor)};
 }
 
-/// y (+)= x W^T, one product after the other.
-std::vector<double> naive_matmul(const std::vector<float>& w, const std::vector<float>& x,
-                                 std::vector<double> y, int64_t n, int64_t rows, int64_t cols) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t o = 0; o < rows; ++o) {
-      for (int64_t k = 0; k < cols; ++k) {
-        y[size_t(i * rows + o)] += double{x[size_t(i * cols + k)]} * w[size_t(o * cols + k)];
-      }
-    }
-  }
-  return y;
-}
-
 }  // namespace
-
-TEST_CASE("exp is within two units of the last place, 0 far below and finite far above") {
-  double worst = 0;
-  for (int i = -872'000; i <= 880'000; ++i) {
-    const float x = static_cast<float>(i) * 1e-4F;
-    const double expected = std::exp(double{x});
-    worst = std::max(worst, std::fabs(cpu::exp(x) - expected) / expected);
-  }
-  CHECK(worst < 2 * 0x1p-23);
-  CHECK(cpu::exp(0) == 1.0F);
-  CHECK(cpu::exp(-88.0F) == 0.0F);
-  CHECK(cpu::exp(-std::numeric_limits<float>::infinity()) == 0.0F);
-  CHECK(std::isfinite(cpu::exp(1000.0F)));
-  CHECK(std::isnan(cpu::exp(std::numeric_limits<float>::quiet_NaN())));
-}
-
-TEST_CASE("a matrix product equals the sum of products, for every type and odd shapes") {
-  struct Shape {
-    int64_t n, rows, cols;
-  };
-  const Shape shapes[] = {{1, 1, 1},   {1, 7, 5},    {2, 16, 8},   {3, 17, 33},    {4, 16, 16},
-                          {5, 31, 70}, {6, 48, 512}, {7, 50, 513}, {13, 97, 1030}, {64, 33, 20}};
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const Shape& s : shapes) {
-      for (const bool accumulate : {false, true}) {
-        CAPTURE(dtype_name(type));
-        CAPTURE(s.n);
-        CAPTURE(s.rows);
-        CAPTURE(s.cols);
-        const Stored w = store_as(type, random_floats(s.rows * s.cols, 1));
-        const std::vector<float> x = random_floats(s.n * s.cols, 2);
-        std::vector<float> y = accumulate ? random_floats(s.n * s.rows, 3) : poisoned(s.n * s.rows);
-        std::vector<double> expected(y.begin(), y.end());
-        if (!accumulate) expected.assign(y.size(), 0.0);
-        expected = naive_matmul(w.values, x, expected, s.n, s.rows, s.cols);
-        const Matrix matrix{w.bytes.data(), type, s.rows, s.cols};
-        cpu::matmul(matrix, x.data(), s.n, y.data(), accumulate);
-        CHECK(nmse(y, expected) < 1e-11);
-      }
-    }
-  }
-}
-
-TEST_CASE("a product's rows do not depend on how many rows go with them") {
-  const int64_t rows = 40, cols = 130;
-  const std::vector<float> w = random_floats(rows * cols, 1);
-  const std::vector<float> x = random_floats(20 * cols, 2);
-  const Matrix matrix{w.data(), DType::kF32, rows, cols};
-  std::vector<float> all = poisoned(20 * rows);
-  cpu::matmul(matrix, x.data(), 20, all.data());
-  std::vector<float> some = poisoned(7 * rows);
-  cpu::matmul(matrix, x.data() + 5 * cols, 7, some.data());
-  CHECK(std::memcmp(some.data(), all.data() + 5 * rows, some.size() * sizeof(float)) == 0);
-}
 
 TEST_CASE("rmsnorm divides by the root of the mean square and scales") {
   for (const int64_t size : {1, 3, 64, 100}) {

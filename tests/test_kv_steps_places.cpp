@@ -282,7 +282,9 @@ TEST_CASE("advance appends rows, or goes round a ring: the next row is always it
     ring_rows.push_back(head.ring);
   }
   int32_t position = 41;
+  int32_t stopped = 0;
   const StepState state{.position = &position,
+                        .stopped = &stopped,
                         .slot = slot.data(),
                         .visible = visible.data(),
                         .ring_rows = ring_rows.data(),

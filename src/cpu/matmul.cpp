@@ -1,64 +1,66 @@
-// Many rows: a panel of 16 outputs is widened to fp32 and turned, so that one step of the inner
-// loop reads 16 neighbours of the panel and one number of each of 6 rows of x: 12 sums in
-// registers.
+// Many rows (prefill): a panel of 16 outputs is widened to fp32 and turned, kDepth of its columns
+// at a time, and stays in the first-level cache while all rows of x go by in tiles (tile.h). The
+// rows of x come from the second-level cache, a few bytes for each step of 12 multiply-adds. Bound
+// by the multiply-adds: 2 * n * rows * cols FLOPs.
 //
-//        x [n, cols]              panel [depth, 16]            y [n, rows]
-//     6 | a a a a ...   *    k | b0 ...... b15         =    6 | c0 ...... c15
+//            x [n, cols]                  panel [kDepth, 16]          y [n, rows]
+//     6 | ====|....|....|....       *       |##|            +=      |  ## first 6 rows
+//     6 | ====|....|....|....               |##|                    |  ##
+//     6 | ====|....|....|....               |##|                    |  ##
+//        kDepth
 //
 // Few rows (decode): every weight is used once or twice, so it is read in its stored order, and
-// four outputs share the loads of x. Both ways give each output to one thread whole.
+// four outputs share the loads of x. Bound by reading the weights.
+//
+// Both ways give each output to one thread whole, and sum in one order.
 #include "src/cpu/matmul.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "src/cpu/simd.h"
 #include "src/cpu/threads.h"
+#include "src/cpu/tile.h"
 
 namespace winnow::cpu {
 namespace {
 
-constexpr int64_t kDepth = 512;     // of a panel: 32 KiB, which stay in the first-level cache
+constexpr int64_t kDepth = 512;     // of a panel: 32 KiB
 constexpr int64_t kFewRows = 3;     // up to here turning the panel costs more than it saves
 constexpr int64_t kDotOutputs = 4;  // outputs that share the loads of x
 
-template <int kRows>
-void tile_of(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-             float* c, int64_t c_stride, bool accumulate) {
-  Vec sum[kRows][2];
-  for (int r = 0; r < kRows; ++r) {
-    sum[r][0] = accumulate ? load(c + r * c_stride) : Vec{};
-    sum[r][1] = accumulate ? load(c + r * c_stride + kLanes) : Vec{};
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    const Vec b0 = load(b + k * b_stride);
-    const Vec b1 = load(b + k * b_stride + kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const float a_rk = a[r * a_stride + k];
-      sum[r][0] += a_rk * b0;
-      sum[r][1] += a_rk * b1;
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    store(c + r * c_stride, sum[r][0]);
-    store(c + r * c_stride + kLanes, sum[r][1]);
-  }
-}
-
-/// panel[k][j] = w[j][k] for j < n_outputs, 0 above.  w [n_outputs, depth], rows `stride` apart
+/// panel[k][j] = w[j][k] for j < n_outputs; what is above is not written.
+/// w [n_outputs, depth], rows `stride` apart; panel [depth, kTileCols]
 template <class T>
 void pack_panel(const T* w, int64_t stride, int64_t n_outputs, int64_t depth, float* panel) {
-  for (int64_t j = 0; j < kTileCols; ++j) {
-    if (j >= n_outputs) {
-      for (int64_t k = 0; k < depth; ++k) panel[k * kTileCols + j] = 0;
-      continue;
+  for (int64_t j0 = 0; j0 < n_outputs; j0 += kLanes) {
+    const bool whole = n_outputs - j0 >= kLanes;
+    int64_t k = 0;
+    for (; whole && k + kLanes <= depth; k += kLanes) {
+      Vec block[kLanes];
+      for (int64_t j = 0; j < kLanes; ++j) block[j] = load(w + (j0 + j) * stride + k);
+      transpose(block);
+      for (int64_t i = 0; i < kLanes; ++i) store(panel + (k + i) * kTileCols + j0, block[i]);
     }
-    const T* row = w + j * stride;
-    for (int64_t k = 0; k < depth; ++k) panel[k * kTileCols + j] = to_float(row[k]);
+    for (; k < depth; ++k) {
+      for (int64_t j = j0; j < std::min(n_outputs, j0 + kLanes); ++j) {
+        panel[k * kTileCols + j] = to_float(w[j * stride + k]);
+      }
+    }
   }
 }
 
-/// One panel of up to 16 outputs, for all rows of x.  y points at the panel's first output.
+/// y[j] (+)= sum[j] for j < n_outputs.  y [n_outputs]
+inline void store_sums(const Columns& sum, int64_t n_outputs, bool add, float* y) {
+  if (n_outputs == kTileCols) {
+    store(y, add ? load(y) + sum.half[0] : sum.half[0]);
+    store(y + kLanes, add ? load(y + kLanes) + sum.half[1] : sum.half[1]);
+    return;
+  }
+  for (int64_t j = 0; j < n_outputs; ++j) y[j] = add ? y[j] + sum[j] : sum[j];
+}
+
+/// One panel of up to 16 outputs, for all rows of x.
+/// panel [kDepth, kTileCols] scratch; y points at the panel's first output
 template <class T>
 void panel_product(const Matrix& w, int64_t first_output, const float* x, int64_t n, float* y,
                    bool accumulate, float* panel) {
@@ -69,58 +71,52 @@ void panel_product(const Matrix& w, int64_t first_output, const float* x, int64_
     pack_panel(weights, w.cols, n_outputs, depth, panel);
     const bool add = accumulate || k0 > 0;
     for (int64_t i = 0; i < n; i += kTileRows) {
-      const int64_t rows = std::min(kTileRows, n - i);
-      const float* a = x + i * w.cols + k0;
-      float* c = y + i * w.rows;
-      if (n_outputs == kTileCols) {
-        tile(rows, a, w.cols, panel, kTileCols, depth, c, w.rows, add);
-        continue;
-      }
-      float edge[kTileRows * kTileCols];
-      tile(rows, a, w.cols, panel, kTileCols, depth, edge, kTileCols, false);
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t j = 0; j < n_outputs; ++j) {
-          c[r * w.rows + j] = edge[r * kTileCols + j] + (add ? c[r * w.rows + j] : 0.0F);
-        }
-      }
+      const TileRows x_rows{x + i * w.cols + k0, w.cols, 1};
+      multiply_rows(std::min(kTileRows, n - i), x_rows, panel, kTileCols, depth,
+                    [&](int r, const Columns& sum) {
+                      store_sums(sum, n_outputs, add, y + (i + r) * w.rows);
+                    });
     }
   }
 }
 
+// Panels go to whichever thread is free: on a busy machine one of them may be away for long.
 template <class T>
 void many_rows(const Matrix& w, const float* x, int64_t n, float* y, bool accumulate) {
   const int64_t n_panels = (w.rows + kTileCols - 1) / kTileCols;
 #pragma omp parallel if (n * w.rows * w.cols >= kParallelWork)
   {
-    std::vector<float> panel(static_cast<size_t>(std::min(kDepth, w.cols) * kTileCols));
-#pragma omp for schedule(static)
+    alignas(64) float panel[kDepth * kTileCols] = {};
+#pragma omp for schedule(dynamic)
     for (int64_t p = 0; p < n_panels; ++p) {
       const int64_t first = p * kTileCols;
-      panel_product<T>(w, first, x, n, y + first, accumulate, panel.data());
+      panel_product<T>(w, first, x, n, y + first, accumulate, panel);
     }
   }
 }
 
-/// sums[j] = w[j] . x for four outputs.  w [4, cols], x [cols]
-template <class T>
-void four_dots(const T* w, const float* x, int64_t cols, float* sums) {
-  float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (int64_t k = 0; k < cols; ++k) {
-    s0 += to_float(w[k]) * x[k];
-    s1 += to_float(w[cols + k]) * x[k];
-    s2 += to_float(w[2 * cols + k]) * x[k];
-    s3 += to_float(w[3 * cols + k]) * x[k];
+/// sums[j] = w[j] . x for kOutputs outputs.  w [kOutputs, cols], x [cols]
+template <int kOutputs, class T>
+void dots(const T* w, const float* x, int64_t cols, float* sums) {
+  Vec even[kOutputs];
+  Vec odd[kOutputs];
+#pragma GCC unroll 4
+  for (int j = 0; j < kOutputs; ++j) even[j] = odd[j] = Vec{};
+  int64_t k = 0;
+  for (; k + 2 * kLanes <= cols; k += 2 * kLanes) {
+    const Vec x0 = load(x + k);
+    const Vec x1 = load(x + k + kLanes);
+#pragma GCC unroll 4
+    for (int j = 0; j < kOutputs; ++j) {
+      even[j] += load(w + j * cols + k) * x0;
+      odd[j] += load(w + j * cols + k + kLanes) * x1;
+    }
   }
-  sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-}
-
-template <class T>
-float one_dot(const T* w, const float* x, int64_t cols) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < cols; ++k) sum += to_float(w[k]) * x[k];
-  return sum;
+#pragma GCC unroll 4
+  for (int j = 0; j < kOutputs; ++j) {
+    sums[j] = sum_of(even[j] + odd[j]);
+    for (int64_t rest = k; rest < cols; ++rest) sums[j] += to_float(w[j * cols + rest]) * x[rest];
+  }
 }
 
 template <class T>
@@ -133,10 +129,10 @@ void one_row(const Matrix& w, const float* x, float* y, bool accumulate) {
     const int64_t n_outputs = std::min(kDotOutputs, w.rows - first);
     float sums[kDotOutputs];
     if (n_outputs == kDotOutputs) {
-      four_dots(weights + first * w.cols, x, w.cols, sums);
+      dots<kDotOutputs>(weights + first * w.cols, x, w.cols, sums);
     } else {
       for (int64_t j = 0; j < n_outputs; ++j) {
-        sums[j] = one_dot(weights + (first + j) * w.cols, x, w.cols);
+        dots<1>(weights + (first + j) * w.cols, x, w.cols, sums + j);
       }
     }
     for (int64_t j = 0; j < n_outputs; ++j) {
@@ -146,18 +142,6 @@ void one_row(const Matrix& w, const float* x, float* y, bool accumulate) {
 }
 
 }  // namespace
-
-void tile(int64_t rows, const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-          int64_t depth, float* c, int64_t c_stride, bool accumulate) {
-  switch (rows) {
-    case 1: return tile_of<1>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-    case 2: return tile_of<2>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-    case 3: return tile_of<3>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-    case 4: return tile_of<4>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-    case 5: return tile_of<5>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-    default: return tile_of<6>(a, a_stride, b, b_stride, depth, c, c_stride, accumulate);
-  }
-}
 
 void matmul(const Matrix& w, const float* x, int64_t n, float* y, bool accumulate) {
   with_dtype(w.type, [&]<class T>(const T*) {

@@ -65,10 +65,12 @@ void swiglu(const float* gate_up, int64_t n, int64_t size, float* h) {
   for (int64_t i = 0; i < n; ++i) {
     const float* gate = gate_up + i * 2 * size;
     const float* up = gate + size;
-#pragma omp simd
-    for (int64_t j = 0; j < size; ++j) {
-      h[i * size + j] = gate[j] / (1.0F + cpu::exp(-gate[j])) * up[j];
+    int64_t j = 0;
+    for (; j + kLanes <= size; j += kLanes) {
+      const Vec z = load(gate + j);
+      store(h + i * size + j, z / (1.0F + cpu::exp(-z)) * load(up + j));
     }
+    for (; j < size; ++j) h[i * size + j] = gate[j] / (1.0F + cpu::exp(-gate[j])) * up[j];
   }
 }
 
