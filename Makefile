@@ -169,7 +169,7 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	  $(TEXT_LIBS)
 
 ##@ Measure
-.PHONY: bench eval
+.PHONY: bench bench-gpu eval
 # A book in plain text that the bundled model has not read.
 EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
 EVAL_SAMPLES ?= 100
@@ -187,6 +187,11 @@ eval: $(BUILD)/winnow  ## the README's evaluation, of EVAL_BOOK=FILE: table and 
 
 bench: $(BUILD)/winnow  ## tokens per second with the bundled model
 	$(BUILD)/winnow bench -m weights/demo -p 512,2000 -n 128
+
+BENCH_OUT ?= tools/results
+bench-gpu: $(BUILD)/winnow  ## the README's speeds, on the GPU: BENCH_PARTS of tools/bench_gpu.sh
+	WINNOW=$(BUILD)/winnow BENCH_OUT='$(BENCH_OUT)' tools/bench_gpu.sh $(BENCH_PARTS)
+	$(if $(filter tools/results,$(BENCH_OUT)),tools/readme_tables.py)
 
 ##@ Keep in shape
 .PHONY: format format-check lint
