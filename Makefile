@@ -60,7 +60,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/cli src/commands src/cpu src/eval src/kv weights tokenizer
+HOST_DIRS := src src/base src/bench src/cli src/commands src/cpu src/eval src/kv weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
@@ -109,6 +109,16 @@ $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off
 
 # Runs before anything else, and says so where the CPU is too old: it must not need AVX2 itself.
 $(BUILD)/src/start_up.o: CXXFLAGS += -march=x86-64 $(if $(filter x86-64-v3,$(ARCH)),-DWINNOW_REQUIRE_AVX2)
+
+# What is measured says which source it was built from. Another commit builds this one file anew.
+ifndef COMMIT
+COMMIT := $(or $(shell git describe --always --dirty --abbrev=12 2>/dev/null),unknown)
+endif
+COMMIT_STAMP := $(BUILD)/.commit-$(subst /,_,$(COMMIT))
+$(COMMIT_STAMP):
+	@mkdir -p $(@D) && rm -f $(BUILD)/.commit-* && touch $@
+$(BUILD)/src/bench/commit.o: $(COMMIT_STAMP)
+$(BUILD)/src/bench/commit.o: CPPFLAGS += -DWINNOW_COMMIT='"$(COMMIT)"'
 
 # The libraries, from the distribution's packages. The stamp saves looking for them every time.
 $(DEPS): tools/install_deps.sh
@@ -159,7 +169,7 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	  $(TEXT_LIBS)
 
 ##@ Measure
-.PHONY: bench eval
+.PHONY: bench bench-gpu eval
 # A book in plain text that the bundled model has not read.
 EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
 EVAL_SAMPLES ?= 100
@@ -177,6 +187,11 @@ eval: $(BUILD)/winnow  ## the README's evaluation, of EVAL_BOOK=FILE: table and 
 
 bench: $(BUILD)/winnow  ## tokens per second with the bundled model
 	$(BUILD)/winnow bench -m weights/demo -p 512,2000 -n 128
+
+BENCH_OUT ?= tools/results
+bench-gpu: $(BUILD)/winnow  ## the README's speeds, on the GPU: BENCH_PARTS of tools/bench_gpu.sh
+	WINNOW=$(BUILD)/winnow BENCH_OUT='$(BENCH_OUT)' tools/bench_gpu.sh $(BENCH_PARTS)
+	$(if $(filter tools/results,$(BENCH_OUT)),tools/readme_tables.py)
 
 ##@ Keep in shape
 .PHONY: format format-check lint

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cuda/ceilings.h"
 #include "cuda/check.h"
 #include "cuda/driver.h"
 #include "cuda/graph.h"
@@ -75,6 +76,14 @@ uint64_t CudaDevice::available_bytes() const {
   size_t total = 0;
   check_cuda(cudaMemGetInfo(&free, &total), "ask for free memory");
   return free - std::min<uint64_t>(free, kHeadroomBytes);
+}
+
+std::string CudaDevice::driver() const {
+  return driver_version();
+}
+
+Ceilings CudaDevice::measure_ceilings() {
+  return cuda::measure_ceilings(available_bytes(), type_, gpu_, gemm_, stream_.get());
 }
 
 /// What single steps need stands at the bottom of the scratch region, for as long as the device.

@@ -30,7 +30,9 @@ class CudaDevice final : public Device {
   ~CudaDevice() override;
 
   std::string name() const override { return name_; }
+  std::string driver() const override;
   uint64_t available_bytes() const override;
+  Ceilings measure_ceilings() override;
   void reserve(const MemoryPlan& plan) override;
   const Arena& arena() const override { return arena_; }
   Region& kv_region(int side) override { return *kv_[static_cast<size_t>(side)]; }

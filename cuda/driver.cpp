@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "cuda/check.h"
 #include "src/base/error.h"
@@ -69,6 +70,15 @@ GpuChoice find_gpu() {
     if (device == 0) first_reason = why_not;
   }
   return {.device = -1, .why_not = first_reason};
+}
+
+std::string driver_version() {
+  int cuda = 0;
+  check_cuda(cudaDriverGetVersion(&cuda), "ask for the driver's version");
+  const std::string newest = "CUDA " + version_text(cuda);
+  std::ifstream file("/sys/module/nvidia/version");
+  std::string own;
+  return std::getline(file, own) && !own.empty() ? own + ", " + newest : newest;
 }
 
 void DriverApi::check(CUresult result, const std::string& operation) const {

@@ -24,6 +24,10 @@ GpuChoice find_gpu();
 /// it, where the driver does not have it.
 void* driver_function(const char* name);
 
+/// "580.159.03, CUDA 13.0": the driver's own version as far as the system tells, and the newest
+/// CUDA that it runs.
+std::string driver_version();
+
 /// The driver's functions for virtual memory, see the CUDA driver API.
 struct DriverApi {
   decltype(&::cuGetErrorString) get_error_string = nullptr;

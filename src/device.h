@@ -86,13 +86,26 @@ class Recording {
   virtual void run() = 0;
 };
 
+/// The most that a device reaches, measured on it: what the speed of its steps is held against.
+struct Ceilings {
+  double read_gbps = 0;    // GB/s of a long stream that is only read
+  double copy_gbps = 0;    // GB/s of a long copy, read and written together
+  double gemm_tflops = 0;  // TFLOP/s of a large matrix product in compute_type()
+};
+
 class Device : public WeightSink {
  public:
   /// For messages and JSON: "cpu (2 threads)".
   virtual std::string name() const = 0;
 
+  /// The version of what drives it; empty where nothing does.
+  virtual std::string driver() const = 0;
+
   /// Bytes of memory that are free for a run now.
   virtual uint64_t available_bytes() const = 0;
+
+  /// Takes part of that memory for a moment. Fails with kMemory.
+  virtual Ceilings measure_ceilings() = 0;
 
   /// Reserves the regions. Once, before anything else below. Fails with kMemory.
   virtual void reserve(const MemoryPlan& plan) = 0;

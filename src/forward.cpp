@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "src/base/error.h"
@@ -204,8 +205,28 @@ void Sequence::close_pass(KvPass& pass) {
   decode_recording_.reset();
   step_recording_.reset();
   cache_.store().bind(state_);
+  upload_position();
+}
+
+void Sequence::upload_position() {
   const auto position = static_cast<int32_t>(cache_.next_position());
   device_.upload(state_.position, &position, sizeof(position));
+}
+
+void Sequence::adopt(std::unique_ptr<KvStore> store, int64_t n) {
+  WINNOW_CHECK(cache_.empty() && store->n_layers() == network_.config.n_layers,
+               "not the whole store of an empty sequence");
+  cache_.replace(std::move(store), n);
+  cache_.store().bind(state_);
+  decode_recording_.reset();
+  step_recording_.reset();
+  upload_position();
+}
+
+void Sequence::take_back(int64_t n) {
+  WINNOW_CHECK(queued_ == 0, "steps are still queued");
+  cache_.take_back(n);
+  upload_position();
 }
 
 /// The prompt's tokens and positions in device memory, and room for its residual stream.

@@ -68,6 +68,14 @@ class Sequence {
   static void prefill_together(std::span<Sequence* const> sequences,
                                std::span<const int32_t> tokens, const PrefillHooks& hooks = {});
 
+  /// Takes what somebody filled, a store of new_store() with all layers, as what is kept of a first
+  /// prompt of `n` tokens. The next token is to be set; there are no logits yet.
+  void adopt(std::unique_ptr<KvStore> store, int64_t n);
+  std::unique_ptr<KvStore> new_store() const { return cache_.new_store(); }
+
+  /// Forgets the last `n` tokens, whose rows were appended. The next token is to be set.
+  void take_back(int64_t n);
+
   // Decoding (src/decode.cpp). Either one thing after the other, waiting for each token:
   //
   //   sample(), decode(), sample(), decode(), ...
@@ -138,6 +146,7 @@ class Sequence {
   bool reselects_now() const;
   KvPass open_pass(KvPass::Kind kind, int64_t n);
   void close_pass(KvPass& pass);
+  void upload_position();
   void mark_seen(std::span<const int32_t> tokens);
 
   Network network_;

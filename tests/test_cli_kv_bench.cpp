@@ -27,7 +27,7 @@ struct Row {
 const std::vector<Row> kRows = {
     {"prefill", 40, 0, "tokens/s", 3}, {"compact", 40, 0, "ms", 3},
     {"prefill", 80, 0, "tokens/s", 3}, {"compact", 80, 0, "ms", 3},
-    {"decode", 6, 60, "tokens/s", 3},  {"compact", 60, 0, "ms", 1},
+    {"decode", 6, 60, "tokens/s", 3},
 };
 
 const Words kSage = {"--kv-policy", "sage", "--kv-budget", "16"};
@@ -35,14 +35,17 @@ const Words kSage = {"--kv-policy", "sage", "--kv-budget", "16"};
 void check_json(const OrderedJson& json, const Row& row) {
   CAPTURE(json.dump());
   CHECK(json["bench"] == row.phase);
-  CHECK(json["n_tokens"] == row.tokens);
+  CHECK(json["name"] == row.phase);
+  CHECK(json["tokens"] == row.tokens);
   CHECK(json["depth"] == row.depth);
   CHECK(json["unit"] == row.unit);
   CHECK(json["runs"].size() == row.runs);
-  CHECK(json["kv_policy"] == "sage");
-  CHECK(json["min"].get<double>() > 0);
-  CHECK(json["min"] <= json["value"]);
-  CHECK(json["value"] <= json["max"]);
+  CHECK(json["policy"] == "sage");
+  CHECK(json["budget"] == 16);
+  CHECK(json["share"].get<double>() > 0);
+  CHECK(json["runs"].front().get<double>() > 0);
+  CHECK(json["runs"].front() <= json["value"]);
+  CHECK(json["value"] <= json["runs"].back());
   CHECK(std::ranges::is_sorted(json["runs"]));
 }
 
@@ -58,19 +61,22 @@ Words split(const std::string& line, char separator) {
   return words;
 }
 
-/// phase, tokens, depth, median, unit, min, max, runs
+const Words kColumns = {"name", "tokens", "depth", "policy", "budget", "median", "unit",
+                        "rate", "of",     "share", "min",    "max",    "runs"};
+
 void check_words(const Words& words, const Row& row) {
-  REQUIRE(words.size() == 8);
+  REQUIRE(words.size() == kColumns.size());
   CHECK(words[0] == row.phase);
   CHECK(words[1] == std::to_string(row.tokens));
   CHECK(words[2] == std::to_string(row.depth));
-  CHECK(words[4] == row.unit);
-  CHECK(std::stod(words[5]) <= std::stod(words[3]));
-  CHECK(std::stod(words[3]) <= std::stod(words[6]));
-  CHECK(words[7] == std::to_string(row.runs));
+  CHECK(words[3] == "sage");
+  CHECK(words[4] == "16");
+  CHECK(words[6] == row.unit);
+  CHECK(words[9].ends_with("%"));
+  CHECK(std::stod(words[10]) <= std::stod(words[5]));
+  CHECK(std::stod(words[5]) <= std::stod(words[11]));
+  CHECK(words[12] == std::to_string(row.runs));
 }
-
-const Words kColumns = {"phase", "tokens", "depth", "median", "unit", "min", "max", "runs"};
 
 /// "weights 27.0 MiB, KV cache 7.9 MiB, scratch 13.3 MiB"
 std::string plan_of(const std::string& err) {
@@ -125,7 +131,40 @@ TEST_CASE("cli kv bench: no row of compaction where nothing is dropped") {
   const OrderedJson json = json_of(succeed(bench_of(tiny, some)).out);
   REQUIRE(json.size() == 4);
   CHECK(json[2]["bench"] == "compact");
-  CHECK(json[2]["n_tokens"] == 80);
+  CHECK(json[2]["tokens"] == 80);
+}
+
+TEST_CASE(
+    "cli kv bench: policies and budgets are crossed, full comes once, and each has its rows") {
+  const TinyDir tiny;
+  const OrderedJson json = json_of(
+      succeed({"bench", "-m", tiny.name(), "-p", "60", "-n", "4", "-d", "70", "-r", "1", "-c",
+               "200", "--json", "--kv-policy", "streaming,full,sage", "--kv-budget", "16,50%"})
+          .out);
+  REQUIRE(json.size() == 4 * 3 + 2);
+  const std::pair<const char*, int> methods[] = {
+      {"streaming", 16}, {"streaming", 30}, {"full", 0}, {"sage", 16}, {"sage", 30}};
+  size_t at = 0;
+  for (const auto& [policy, budget] : methods) {
+    const bool full = budget == 0;
+    for (size_t i = 0; i < (full ? 2 : 3); ++i, ++at) {
+      const OrderedJson& record = json[at];
+      CHECK(record["policy"] == policy);
+      if (full) CHECK(record["budget"].is_null());
+      if (!full && record["bench"] == "decode") CHECK(record["budget"] == (budget == 30 ? 35 : 16));
+      if (!full && record["bench"] != "decode") CHECK(record["budget"] == budget);
+    }
+    CHECK(json[at - 1]["bench"] == "decode");
+  }
+  // A token over 16 rows reads less than one over all 70.
+  const auto read_per_token = [&](size_t i) {
+    return json[i]["GBps"].get<double>() / json[i]["value"].get<double>();
+  };
+  CHECK(read_per_token(2) < read_per_token(7));
+  fails(bench_of(tiny, {"--kv-policy", "sage,sage", "--kv-budget", "16"}), 2, {"more than once"});
+  fails(bench_of(tiny, {"--kv-policy", "sage,best", "--kv-budget", "16"}), 2, {"'best'"});
+  fails(bench_of(tiny, {"--kv-policy", "streaming", "--kv-budget", "16", "--kv-group", "max"}), 2,
+        {"--kv-group has no meaning"});
 }
 
 TEST_CASE("cli kv bench: every policy and option, over shapes of random weights, too") {
@@ -140,9 +179,11 @@ TEST_CASE("cli kv bench: every policy and option, over shapes of random weights,
         "bench", "--config", shape,   "--random-weights", "-p", "60", "-n", "5", "-d", "60", "-r",
         "2",     "-q",       "--json"};
     const OrderedJson json = json_of(succeed(joined(run, kv)).out);
-    REQUIRE(json.size() == 4);
-    CHECK(json[1]["bench"] == "compact");
-    CHECK(json[0]["kv_policy"] == kv[1]);
+    const bool dropped = json[1]["bench"] == "compact";
+    REQUIRE(json.size() == (dropped ? 3 : 2));
+    CHECK(json[0]["policy"] == kv[1]);
+    CHECK(dropped == (json[0]["budget"].get<int64_t>() < 60));
+    CHECK(json.back()["bench"] == "decode");
   }
 }
 

@@ -1,4 +1,4 @@
-// tokenize, inspect, check, logits and bench: what they write, and in which forms.
+// tokenize, inspect, check and logits: what they write, and in which forms.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -173,61 +173,6 @@ TEST_CASE("cli logits: what is refused leaves an older file as it was") {
   fails({"logits", "-m", kDemo, "-p", "x"}, 2, {"-o FILE"});
   fails({"logits", "-m", kDemo, "-p", "x", "-o", "/dev/full"}, 6, {"/dev/full"});
   CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
-}
-
-TEST_CASE("cli bench: a shape file with random weights takes a model's place; depths are rows") {
-  const TinyDir tiny;
-  const std::string shape = (tiny / "config.json").string();
-  const Words run = {
-      "bench", "--config", shape,   "--random-weights", "-p", "4", "-n", "3", "-d", "0,9",
-      "-r",    "1",        "--json"};
-  const OrderedJson json = json_of(succeed(run).out);
-  REQUIRE(json.size() == 3);
-  CHECK(json[1]["depth"] == 0);
-  CHECK(json[2]["depth"] == 9);
-  fails({"bench", "--config", shape}, 2);
-  fails({"bench", "-m", tiny.name(), "--random-weights"}, 2);
-  fails({"bench", "-m", tiny.name(), "--config", shape, "--random-weights"}, 2);
-  fails({"bench", "--config", shape + ".none", "--random-weights"}, 6);
-}
-
-TEST_CASE("cli bench: prefill and decode apart, in every format") {
-  const TinyDir tiny({.max_positions = 1000});
-  const Words run = {"bench", "-m", tiny.name(), "-p", "8,20", "-n", "5", "-r", "3"};
-  const OrderedJson json = json_of(succeed(joined(run, {"--json"})).out);
-  REQUIRE(json.size() == 3);
-  CHECK(json[0]["bench"] == "prefill");
-  CHECK(json[1]["n_tokens"] == 20);
-  CHECK(json[2]["bench"] == "decode");
-  for (const OrderedJson& row : json) {
-    CHECK(row["runs"].size() == 3);
-    CHECK(row["value"] == row["runs"][1]);  // the median of sorted rates
-    CHECK(row["min"].get<double>() > 0);
-    CHECK(row["unit"] == "tokens/s");
-  }
-  CHECK(lines_of(succeed(run).out).size() == 4);
-  const Words csv = lines_of(succeed(joined(run, {"--format", "csv"})).out);
-  REQUIRE(csv.size() == 4);
-  for (const std::string& line : csv) {
-    CHECK(std::ranges::count(line, ',') == std::ranges::count(csv[0], ','));
-  }
-  const Words markdown = lines_of(succeed(joined(run, {"--format", "md"})).out);
-  REQUIRE(markdown.size() == 5);
-  for (const std::string& line : markdown) {
-    CHECK(std::ranges::count(line, '|') == std::ranges::count(markdown[0], '|'));
-  }
-  const Words jsonl = lines_of(succeed(joined(run, {"--jsonl"})).out);
-  REQUIRE(jsonl.size() == 3);
-  for (size_t i = 0; i < 3; ++i) CHECK(json_of(jsonl[i])["bench"] == json[i]["bench"]);
-}
-
-TEST_CASE("cli bench: what does not fit or measures nothing is refused") {
-  fails({"bench", "-m", kDemo, "-p", "32769"}, 7, {"32769", "32768", "-c"});
-  fails({"bench", "-m", kDemo, "-p", "0", "-n", "32768"}, 7, {"32768"});
-  fails({"bench", "-m", kDemo, "-p", "0", "-n", "0"}, 2, {"nothing to measure"});
-  fails({"bench", "-m", kDemo, "-r", "0"}, 2, {"--repetitions"});
-  fails({"bench", "-m", kDemo, "-p", "2147483647", "-c", "2147483647", "-q"}, 4, {"out of memory"});
-  succeed({"bench", "-m", kDemo, "-p", "0", "-n", "2", "-r", "1"});
 }
 
 }  // namespace winnow::test

@@ -163,6 +163,18 @@ TEST_CASE("options: bench") {
   CHECK(parse_as<BenchOptions>({"bench", "-m", "d", "--format", "csv"}).output.format ==
         Format::kCsv);
 
+  CHECK(given.policies == std::vector<std::string>{"full"});
+  CHECK(given.kernels.empty());
+  const auto crossed = parse_as<BenchOptions>({"bench", "-m", "d", "--kernel", "qkv,top_k",
+                                               "--kv-policy", "full,sage", "--kv-budget", "8,9%"});
+  CHECK(crossed.kernels == std::vector<std::string>{"qkv", "top_k"});
+  const std::vector<KvOptions> methods = bench_methods(crossed);
+  REQUIRE(methods.size() == 3);
+  CHECK_FALSE(methods[0].budget.has_value());
+  CHECK(methods[1].budget->amount == 8);
+  CHECK(methods[2].budget->unit == KvBudget::Unit::kPercent);
+  CHECK(parse_as<BenchOptions>({"bench", "-m", "d", "--kernel", "all"}).kernels.size() == 15);
+
   refuse({"bench", "-m", "d", "-p", "0", "-n", "0"}, {"nothing to measure"});
   refuse({"bench", "-m", "d", "-p", "512,x"}, {"--n-prompt", "'512,x'"});
   refuse({"bench", "-m", "d", "-r", "0"}, {"--repetitions", "from 1 to 1000"});

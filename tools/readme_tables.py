@@ -67,7 +67,108 @@ def perplexity_table() -> str:
     return markdown(["policy", "rows a head", "perplexity", "bits/byte", "KL", "same top-1"], lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"needle": needle_table, "ppl": perplexity_table}
+def bench_records() -> list[dict]:
+    """Every record that `winnow bench` left in tools/results."""
+    files = sorted((ROOT / "tools/results").glob("bench-*.json"))
+    return [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def thousands(count: int) -> str:
+    whole = count >= 1024 and count % 1024 == 0
+    return f"{count // 1024}K" if whole else str(count)
+
+
+def cache_text(record: dict) -> str:
+    return "full" if record["budget"] is None else f"{record['policy']} {record['budget']}"
+
+
+def share_text(record: dict) -> str:
+    return f"{100 * record['share']:.{2 if record['share'] < 0.05 else 0}f} %"
+
+
+def spread_text(record: dict) -> str:
+    """How far apart the repeats are, in percent of the median."""
+    runs = record["runs"]
+    if len(runs) < 2:
+        return "one run"
+    return f"{100 * (runs[-1] - runs[0]) / record['value']:.1f} %"
+
+
+def machine_lines(records: list[dict]) -> str:
+    """What it was measured on, and the ceilings that all the runs found."""
+    machines = list(dict.fromkeys((r["gpu"], r["driver"]) for r in records))
+    lines = []
+    for gpu, driver in machines:
+        found = [r["ceiling"] for r in records if (r["gpu"], r["driver"]) == (gpu, driver)]
+        limits = []
+        for name, unit in (("read", "GBps"), ("copy", "GBps"), ("gemm", "TFLOPs")):
+            values = sorted(c[f"{name}_{unit}"] for c in found)
+            span = f"{values[0]:.0f}..{values[-1]:.0f}"
+            limits.append(f"{name} {span} {unit.replace('Bps', 'B/s').replace('Ps', 'P/s')}")
+        commits = ", ".join(dict.fromkeys(r["commit"] for r in records if r["gpu"] == gpu))
+        lines.append(f"{gpu}, driver {driver}, commit {commits}. Ceilings: {', '.join(limits)}.")
+    return "\n".join(lines)
+
+
+NOT_MEASURED = "Not measured yet: `make bench-gpu`."
+
+
+def speed_table() -> str:
+    """Whole passes: prompts that are read, tokens that are drawn."""
+    records = [r for r in bench_records() if r["bench"] != "kernel"]
+    if not records:
+        return NOT_MEASURED
+    lines = []
+    for r in records:
+        length = r["depth"] if r["bench"] == "decode" else r["prompt"]
+        value = f"{r['value']:.1f}" if r["value"] < 1000 else f"{r['value']:,.0f}"
+        lines.append(
+            [
+                r["bench"],
+                r["shape"],
+                thousands(length),
+                cache_text(r),
+                f"{value} {r['unit']}",
+                share_text(r),
+                spread_text(r),
+            ]
+        )
+    header = ["", "shape", "prompt or depth", "cache", "median", "share", "spread"]
+    return markdown(header, lines) + "\n\n" + machine_lines(records)
+
+
+def kernel_table() -> str:
+    """Single steps, each at the rate of the ceiling that is nearer."""
+    records = [r for r in bench_records() if r["bench"] == "kernel"]
+    if not records:
+        return NOT_MEASURED
+    lines = []
+    for r in records:
+        ceiling = r["ceiling"]
+        compute = r["TFLOPs"] / ceiling["gemm_TFLOPs"] > r["GBps"] / ceiling["read_GBps"]
+        rate = f"{r['TFLOPs']:.0f} TFLOP/s" if compute else f"{r['GBps']:.0f} GB/s"
+        lines.append(
+            [
+                f"`{r['name']}`",
+                r["shape"],
+                thousands(r["prompt"]),
+                thousands(r["depth"]),
+                cache_text(r),
+                f"{r['value']:,.1f} us",
+                rate,
+                share_text(r),
+            ]
+        )
+    header = ["kernel", "shape", "rows", "depth", "cache", "time", "rate", "share"]
+    return markdown(header, lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "needle": needle_table,
+    "ppl": perplexity_table,
+    "speed": speed_table,
+    "kernels": kernel_table,
+}
 
 
 def rewritten(text: str) -> str:

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "src/base/utf8.h"
+#include "src/cli/option_bench.h"
 #include "src/cli/option_eval.h"
 #include "src/cli/option_kv.h"
 #include "src/cli/option_set.h"
@@ -129,45 +130,6 @@ void check_logits(const LogitsOptions& options) {
   if (options.file == "-") fail(ExitCode::kUsage, "--output of 'winnow logits' must be a file");
 }
 
-// bench
-
-void add_bench_options(OptionSet& set, BenchOptions& options) {
-  set.begin_group("Measurements");
-  set.add_numbers({"-p,--n-prompt", "LIST", "tokens to prefill, like 512,2048; 0: no such test"},
-                  options.prompt_tokens, kCounts);
-  set.add_numbers({"-n,--n-gen", "LIST", "tokens to decode, like 64,128; 0: no such test"},
-                  options.generated_tokens, kCounts);
-  set.add_numbers({"-d,--depth", "LIST", "tokens in the cache before decoding, like 0,32768"},
-                  options.depths, kCounts);
-  set.add_number({"-r,--repetitions", "N", "how often each is measured, 1 to 1000"},
-                 options.repetitions, Range<int32_t>{1, 1000});
-  set.add_path({"--config", "FILE",
-                "a config.json instead of a model, with --random-weights (default none)"},
-               options.shape_file);
-  set.add_flag(
-      {"--random-weights", "", "random weights of the shape in --config FILE (default off)"},
-      [&options] { options.random_weights = true; });
-  add_context(set, options.compute.context);
-  add_output(set, options.output, table_formats());
-  add_kv_options(set, options.kv);
-  add_compute_options(set, options.compute);
-}
-
-void check_bench(BenchOptions& options) {
-  std::erase(options.prompt_tokens, 0);
-  std::erase(options.generated_tokens, 0);
-  if (options.shape_file.empty() == options.random_weights) {
-    fail(ExitCode::kUsage, "--config FILE and --random-weights go together");
-  }
-  if (options.random_weights && !options.model.dir.empty()) {
-    fail(ExitCode::kUsage, "-m and --config exclude each other");
-  }
-  if (options.prompt_tokens.empty() && options.generated_tokens.empty()) {
-    fail(ExitCode::kUsage, "'winnow bench' has nothing to measure: -p and -n are 0");
-  }
-  check_kv(options.kv);
-}
-
 /// bench may time a shape.
 bool runs_without_model(const BenchOptions& options) {
   return options.random_weights;
@@ -221,8 +183,8 @@ std::vector<Command> add_commands(CLI::App& root) {
                                  no_options, no_check),
       make_command<LogitsOptions>(root, "logits", "Writes the logits after each token of a text.",
                                   add_logits_options, check_logits),
-      make_command<BenchOptions>(root, "bench", "Measures prefill and decode, each by itself.",
-                                 add_bench_options, check_bench),
+      make_command<BenchOptions>(root, "bench", bench_summary().c_str(), add_bench_options,
+                                 check_bench),
       make_command<EvalOptions>(root, "eval", kEvalSummary, add_eval_options, check_eval),
   };
 }

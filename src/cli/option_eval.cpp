@@ -22,17 +22,6 @@ const char* kind_name(EvalKind kind) {
   return "?";
 }
 
-/// "a,b,c"; an empty text is one empty word.
-std::vector<std::string> split_at_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  for (size_t at = 0; at <= text.size();) {
-    const size_t comma = std::min(text.find(',', at), text.size());
-    parts.push_back(text.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
-}
-
 /// An option that some kinds have no use for.
 void only(OptionSet& set, const EvalOptions& options, const CLI::Option* option,
           const std::vector<EvalKind>& kinds) {
@@ -88,20 +77,6 @@ void add_ppl_options(OptionSet& set, EvalOptions& options) {
                      options.stride, kCounts));
 }
 
-void add_lists(OptionSet& set, EvalOptions& options) {
-  set.begin_group("KV cache");
-  set.add_value({"--kv-policy", "LIST", "like full,sage (default full,sage,streaming,random)"},
-                [&options](const std::string&, const std::string& value) {
-                  options.policies = split_at_commas(value);
-                });
-  set.add_value({"--kv-budget", "LIST", "of each but full, like 128,512 or 10% (default 128)"},
-                [&options](const std::string& name, const std::string& value) {
-                  for (const std::string& part : split_at_commas(value)) {
-                    options.budgets.push_back(read_kv_budget(name, part));
-                  }
-                });
-}
-
 }  // namespace
 
 void add_eval_options(OptionSet& set, EvalOptions& options) {
@@ -121,7 +96,7 @@ void add_eval_options(OptionSet& set, EvalOptions& options) {
   add_result(set, {"--plot", "FILE.svg", "accuracy by budget (default none)"}, options.plot);
   add_result(set, {"--heat-map", "FILE.svg", "accuracy by depth and length (default none)"},
              options.heat_map);
-  add_lists(set, options);
+  add_kv_lists(set, options.policies, options.budgets, "(default 128)");
   add_kv_details(set, options.kv);
   add_compute_options(set, options.compute);
 }
@@ -173,35 +148,11 @@ void check_eval(EvalOptions& options) {
 }
 
 std::vector<KvOptions> eval_methods(const EvalOptions& options) {
-  std::vector<KvOptions> methods;
-  for (const std::string& name : options.policies) {
-    const auto policy = make_policy(name, 0);
-    if (!policy) {
-      std::vector<std::string> known;
-      for (const std::string_view word : policy_names()) known.emplace_back(word);
-      fail(ExitCode::kUsage, "--kv-policy must be a list of ", join_words(known), ", not ",
-           quoted(name));
-    }
-    if (std::ranges::count(options.policies, name) > 1) {
-      fail(ExitCode::kUsage, "--kv-policy names ", name, " more than once");
-    }
-    KvOptions method = name == "full" ? KvOptions{} : options.kv;
-    method.policy = name;
-    method.seed = options.seed;
-    if (!policy->scores_rows()) {
-      method.group.reset();
-      method.fill = false;
-    }
-    std::vector<KvBudget> budgets = options.budgets;
-    if (budgets.empty()) budgets = {{KvBudget::Unit::kRows, 128}};
-    for (const KvBudget& budget : budgets) {
-      if (name != "full") method.budget = budget;
-      check_kv(method);
-      methods.push_back(method);
-      if (name == "full") break;
-    }
-  }
-  return methods;
+  KvOptions details = options.kv;
+  details.seed = options.seed;
+  std::vector<KvBudget> budgets = options.budgets;
+  if (budgets.empty()) budgets = {{KvBudget::Unit::kRows, 128}};
+  return cross_methods(options.policies, budgets, details);
 }
 
 }  // namespace winnow

@@ -1,5 +1,6 @@
 #include "src/cli/option_kv.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string_view>
@@ -88,6 +89,69 @@ void add_kv_details(OptionSet& set, KvOptions& kv) {
                [&kv] { kv.reselect = true; });
   set.add_choice({"--kv-positions", "", "rows' place in the text, or in the cache"},
                  kv.places_in_cache, {{"original", false}, {"cache", true}});
+}
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+void add_kv_lists(OptionSet& set, std::vector<std::string>& policies,
+                  std::vector<KvBudget>& budgets, const std::string& budget_default) {
+  set.begin_group(kGroup);
+  std::string all;
+  for (const std::string& policy : policies) all += (all.empty() ? "" : ",") + policy;
+  set.add_value({"--kv-policy", "LIST", "like full,sage (default " + all + ")"},
+                [&policies](const std::string&, const std::string& value) {
+                  policies = split_at_commas(value);
+                });
+  set.add_value({"--kv-budget", "LIST", "of each but full, like 128,512 or 10% " + budget_default},
+                [&budgets](const std::string& name, const std::string& value) {
+                  for (const std::string& part : split_at_commas(value)) {
+                    budgets.push_back(read_kv_budget(name, part));
+                  }
+                });
+}
+
+std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
+                                     const std::vector<KvBudget>& budgets,
+                                     const KvOptions& details) {
+  std::vector<KvOptions> methods;
+  for (const std::string& name : policies) {
+    const auto policy = make_policy(name, 0);
+    if (!policy) {
+      std::vector<std::string> known;
+      for (const std::string_view word : policy_names()) known.emplace_back(word);
+      fail(ExitCode::kUsage, "--kv-policy must be a list of ", join_words(known), ", not ",
+           quoted(name));
+    }
+    if (std::ranges::count(policies, name) > 1) {
+      fail(ExitCode::kUsage, "--kv-policy names ", name, " more than once");
+    }
+    KvOptions method = name == "full" ? KvOptions{} : details;
+    method.policy = name;
+    method.seed = details.seed;
+    if (!policy->scores_rows()) {
+      method.group.reset();
+      method.fill = false;
+    }
+    if (name == "full" || budgets.empty()) {
+      check_kv(method);
+      methods.push_back(method);
+      continue;
+    }
+    for (const KvBudget& budget : budgets) {
+      method.budget = budget;
+      check_kv(method);
+      methods.push_back(method);
+    }
+  }
+  return methods;
 }
 
 void add_then(OptionSet& set, GenerateOptions& options) {

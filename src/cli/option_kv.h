@@ -2,6 +2,9 @@
 // it.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "src/cli/option_set.h"
 #include "src/cli/options.h"
 
@@ -10,7 +13,20 @@ namespace winnow {
 /// What is kept. Whether the options go together is for check_kv to say.
 void add_kv_options(OptionSet& set, KvOptions& kv);
 
-/// The same without policy and budget.
+/// --kv-policy and --kv-budget as lists. `budget_default` ends the help of the latter.
+void add_kv_lists(OptionSet& set, std::vector<std::string>& policies,
+                  std::vector<KvBudget>& budgets, const std::string& budget_default);
+
+/// Every policy with every budget; full once, without any. Of `details` a policy gets what has a
+/// meaning for it. Each passes check_kv. Fails like check_kv.
+std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
+                                     const std::vector<KvBudget>& budgets,
+                                     const KvOptions& details);
+
+/// "a,b,c"; an empty text is one empty word.
+std::vector<std::string> split_at_commas(const std::string& text);
+
+/// What is kept, without policy and budget.
 void add_kv_details(OptionSet& set, KvOptions& kv);
 
 /// --then.

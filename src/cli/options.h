@@ -110,11 +110,14 @@ struct BenchOptions {
   ComputeOptions compute;
   std::vector<int64_t> prompt_tokens = {512};     // prefill tests; none is 0
   std::vector<int64_t> generated_tokens = {128};  // decode tests; none is 0
-  std::vector<int64_t> depths = {0};              // tokens in the cache before a decode test
+  std::vector<int64_t> depths = {0};              // tokens in the cache before
   int32_t repetitions = 5;
+  std::vector<std::string> kernels;  // instead of whole passes: steps of a device, by name
   std::filesystem::path shape_file;  // with random_weights: what is timed instead of a model
   bool random_weights = false;
-  KvOptions kv;  // passes check_kv; its seed is 0
+  std::vector<std::string> policies = {"full"};
+  std::vector<KvBudget> budgets;  // of each policy but full
+  KvOptions kv;                   // the rest, where it has a meaning for a policy
   OutputOptions output;
 };
 
@@ -154,9 +157,10 @@ struct EvalOptions {
 using CommandLine = std::variant<GenerateOptions, TokenizeOptions, InspectOptions, CheckOptions,
                                  LogitsOptions, BenchOptions, EvalOptions>;
 
-/// Every policy with every budget; full once. Each passes check_kv and has the evaluation's seed.
-/// Fails like check_kv.
+/// Every policy with every budget; full once. Each passes check_kv and has the evaluation's seed,
+/// or 0. Fails like check_kv.
 std::vector<KvOptions> eval_methods(const EvalOptions& options);
+std::vector<KvOptions> bench_methods(const BenchOptions& options);
 
 /// The command and its options. Nothing after --help or --version, whose text was written to
 /// stdout. Options may stand before and after the command's name. Fails with kUsage for whatever is

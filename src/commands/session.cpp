@@ -61,10 +61,9 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
   console.summary(line);
 }
 
-namespace {
-
-Model load_planned(const ModelFiles& files, std::unique_ptr<Device> device,
-                   const ModelOptions& options, const MemoryPlan& plan, const Console& console) {
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, const MemoryPlan& plan,
+                         const Console& console) {
   Progress progress(options.progress, "loading", "B");
   const LoadProgress update = [&](uint64_t done, uint64_t total) {
     check_interrupt();
@@ -77,14 +76,12 @@ Model load_planned(const ModelFiles& files, std::unique_ptr<Device> device,
   return model;
 }
 
-}  // namespace
-
 Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
                          const ModelOptions& options, const RunShape& shape,
                          const Console& console) {
   const MemoryPlan plan = plan_memory(files, *device, shape);
   check_memory(plan, *device, shape);
-  return load_planned(files, std::move(device), options, plan, console);
+  return load_with_progress(files, std::move(device), options, plan, console);
 }
 
 Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
@@ -92,7 +89,7 @@ Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device
                          const Console& console) {
   const MemoryPlan plan = plan_memory_together(files, *device, shapes);
   check_memory_together(plan, *device, shapes.size());
-  return load_planned(files, std::move(device), options, plan, console);
+  return load_with_progress(files, std::move(device), options, plan, console);
 }
 
 }  // namespace winnow

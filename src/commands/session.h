@@ -34,6 +34,11 @@ Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device
                          const ModelOptions& options, const RunShape& shape,
                          const Console& console);
 
+/// The same by a plan that was checked.
+Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
+                         const ModelOptions& options, const MemoryPlan& plan,
+                         const Console& console);
+
 /// The same for runs that read a prompt together: see plan_memory_together.
 Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,
                          const ModelOptions& options, std::span<const RunShape> shapes,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/cpu/ceilings.h"
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
 #include "src/cpu/threads.h"
@@ -41,7 +42,9 @@ class CpuDevice final : public Device {
     const int threads = omp_get_max_threads();
     return "cpu (" + std::to_string(threads) + (threads == 1 ? " thread)" : " threads)");
   }
+  std::string driver() const override { return ""; }
   uint64_t available_bytes() const override { return available_host_memory(); }
+  Ceilings measure_ceilings() override { return cpu::measure_ceilings(available_bytes()); }
   const Arena& arena() const override { return arena_; }
   Region& kv_region(int side) override { return *kv_[static_cast<size_t>(side)]; }
   Region& scratch_region() override { return *scratch_; }

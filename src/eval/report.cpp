@@ -1,8 +1,6 @@
 #include "src/eval/report.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <utility>
 
 #include "src/base/format_bytes.h"
@@ -54,40 +52,6 @@ const Column kOccupancy = {"occupancy", 9,
                            [](const OrderedJson& row) { return decimal<3>(row["occupancy"]); }};
 const Column kSpeed = {"ms/token", 8,
                        [](const OrderedJson& row) { return decimal<2>(row["ms_per_token"]); }};
-
-/// A line of CSV. What holds a comma, a quote or a line break is quoted (RFC 4180).
-std::string csv_line(const std::vector<std::string>& cells) {
-  std::string line;
-  for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string& cell = cells[i];
-    if (i > 0) line += ',';
-    if (cell.find_first_of(",\"\r\n") == std::string::npos) {
-      line += cell;
-      continue;
-    }
-    line += '"';
-    for (const char c : cell) line += c == '"' ? std::string("\"\"") : std::string(1, c);
-    line += '"';
-  }
-  return line + "\n";
-}
-
-/// What keeps `text` one cell of a table for people: line breaks and tabs become spaces, and
-/// Markdown's bars are escaped.
-std::string cell_text(const std::string& text, bool markdown) {
-  std::string cell;
-  for (const char c : text) {
-    if (markdown && c == '|') cell += '\\';
-    cell += c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
-  }
-  return cell;
-}
-
-/// Characters of valid UTF-8: the bytes that begin one.
-size_t characters(const std::string& text) {
-  return static_cast<size_t>(
-      std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; }));
-}
 
 /// The names and values of a row, an interval as two of them.
 std::pair<std::vector<std::string>, std::vector<std::string>> flat(const OrderedJson& row) {
@@ -190,22 +154,8 @@ std::vector<Column> perplexity_columns() {
 EvalReport::EvalReport(const OutputOptions& output, std::vector<Column> columns)
     : format_(output.format), out_(output.file), columns_(std::move(columns)) {}
 
-/// The cells of a row in their columns; a width under 0 sets text to the left.
-std::string EvalReport::table_line(const std::vector<std::string>& cells) const {
-  const bool markdown = format_ == Format::kMarkdown;
-  std::string line = markdown ? "|" : "";
-  for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string cell = cell_text(cells[i], markdown);
-    const auto width = static_cast<size_t>(std::abs(columns_[i].width));
-    const std::string space(width - std::min(width, characters(cell)), ' ');
-    if (markdown) {
-      line += " " + cell + " |";
-    } else {
-      if (i > 0) line += "  ";
-      line += columns_[i].width < 0 ? cell + space : space + cell;
-    }
-  }
-  return line + "\n";
+std::vector<TableColumn> EvalReport::table_columns() const {
+  return {columns_.begin(), columns_.end()};
 }
 
 void EvalReport::add(const OrderedJson& row) {
@@ -217,17 +167,11 @@ void EvalReport::add(const OrderedJson& row) {
     return out_.write(csv_line(values));
   }
   if (row.contains("depth") && !row["depth"].is_null()) return;
-  std::vector<std::string> titles, cells, rule;
-  for (const Column& column : columns_) {
-    titles.emplace_back(column.title);
-    cells.push_back(column.show(row));
-    rule.emplace_back(column.width < 0 ? "---" : "--:");
-  }
-  if (!std::exchange(begun_, true)) {
-    out_.write(table_line(titles));
-    if (format_ == Format::kMarkdown) out_.write(table_line(rule));
-  }
-  out_.write(table_line(cells));
+  std::vector<std::string> cells;
+  cells.reserve(columns_.size());
+  for (const Column& column : columns_) cells.push_back(column.show(row));
+  if (!std::exchange(begun_, true)) out_.write(table_head(format_, table_columns()));
+  out_.write(table_line(format_, table_columns(), cells));
 }
 
 void EvalReport::finish() {

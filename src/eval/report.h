@@ -8,6 +8,7 @@
 
 #include "src/cli/options.h"
 #include "src/cli/output.h"
+#include "src/cli/table.h"
 #include "src/eval/perplexity.h"
 #include "src/eval/row.h"
 
@@ -20,10 +21,8 @@ std::string_view question_name(QuestionSeen question);
 nlohmann::ordered_json row_json(const EvalRow& row);
 nlohmann::ordered_json row_json(const PerplexityRow& row);
 
-/// A column of a table for people: its title, and what it shows of a row.
-struct Column {
-  const char* title;
-  int width;  // in text
+/// A column of a table for people, and what it shows of a row.
+struct Column : TableColumn {
   std::string (*show)(const nlohmann::ordered_json& row);
 };
 
@@ -42,7 +41,7 @@ class EvalReport {
   void finish();
 
  private:
-  std::string table_line(const std::vector<std::string>& cells) const;
+  std::vector<TableColumn> table_columns() const;
 
   Format format_;
   Output out_;

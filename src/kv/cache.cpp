@@ -57,6 +57,14 @@ void KvCache::close_step() {
   next_position_ += 1;
 }
 
+void KvCache::take_back(int64_t n) {
+  WINNOW_CHECK(store_ && n >= 0 && n <= next_position_, "the text has ", next_position_,
+               " tokens, not ", n);
+  store_->advance(-n);
+  store_->upload_counters();
+  next_position_ -= n;
+}
+
 bool KvCache::has_room(int64_t n) const {
   for (int64_t l = 0; l < config_.n_layers; ++l) {
     for (const HeadRows& head : store_->heads(l)) {

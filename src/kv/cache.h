@@ -49,6 +49,9 @@ class KvCache {
   /// Closes a decode step, whose Device::advance did the same to the device's counters.
   void close_step();
 
+  /// Every head forgets the last `n` rows of the text, which were appended to it.
+  void take_back(int64_t n);
+
   bool empty() const { return store_ == nullptr || next_position_ == 0; }
   const KvStore& store() const { return *store_; }
 

@@ -123,6 +123,7 @@ void KvStore::advance(int64_t n) {
       WINNOW_CHECK(n == 1, "a ring takes one row at a time");
       head.turned = (head.turned + 1) % head.ring_rows;
     } else {
+      WINNOW_CHECK(head.rows + n >= 0, "a head of ", head.rows, " rows cannot lose ", -n);
       head.rows += static_cast<int32_t>(n);
     }
   }

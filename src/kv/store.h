@@ -53,7 +53,8 @@ class KvStore {
   /// device's up to them.
   void upload_counters();
 
-  /// Every head of every layer holds `n` rows more; a ring turns by one row.
+  /// Every head of every layer holds `n` rows more, or fewer where `n` is negative; a ring turns by
+  /// one row.
   void advance(int64_t n);
 
   /// The rows of layer `l`, for the device's steps.

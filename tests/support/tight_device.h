@@ -93,7 +93,9 @@ class TightDevice final : public Device {
         arena_(std::make_unique<BlockPages>(pages), Placement::kPacked) {}
 
   std::string name() const override { return steps_->name(); }
+  std::string driver() const override { return steps_->driver(); }
   uint64_t available_bytes() const override { return steps_->available_bytes(); }
+  Ceilings measure_ceilings() override { return steps_->measure_ceilings(); }
   const Arena& arena() const override { return arena_; }
   Region& kv_region(int side) override { return *kv_[side]; }
   Region& scratch_region() override { return *scratch_; }

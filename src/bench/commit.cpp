@@ -1,0 +1,14 @@
+// The one file that is built anew for each commit: see the Makefile.
+#include "src/bench/commit.h"
+
+namespace winnow {
+
+std::string built_commit() {
+#ifdef WINNOW_COMMIT
+  return WINNOW_COMMIT;
+#else
+  return "unknown";
+#endif
+}
+
+}  // namespace winnow
