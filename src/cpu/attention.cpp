@@ -166,8 +166,10 @@ class QueryBlock {
     const int64_t visible = p_.kv.visible_to(head_, batch_row(r)) - row;
     const uint32_t* mask = p_.kv.mask + entry;
     const int64_t bit = group_head(r);
+    const int32_t start = p_.kv.window_start(head_, batch_row(r));
     for (int64_t c = 0; c < n; ++c) {
-      const bool seen = c < visible && ((mask[c] >> bit) & 1U) != 0;
+      const bool seen =
+          c < visible && ((mask[c] >> bit) & 1U) != 0 && p_.kv.in_window(entry + c, start);
       scores[c] = seen ? scores[c] : kMinusInfinity;
     }
   }
@@ -223,9 +225,10 @@ struct Partial {
   float* out = nullptr;  // [head_dim]
 };
 
-/// Takes rows [row, row + n) of KV head h into the partial of one query.  q [head_dim]
-void attend_span(const Problem& p, int64_t h, int64_t g, const float* q, int64_t row, int64_t n,
-                 Partial& partial) {
+/// Takes rows [row, row + n) of KV head h into the partial of one query, whose window begins at
+/// `start`.  q [head_dim]
+void attend_span(const Problem& p, int64_t h, int64_t g, const float* q, int32_t start, int64_t row,
+                 int64_t n, Partial& partial) {
   const int64_t head_dim = p.config.head_dim;
   float scores[kBlockRows];
   for (int64_t done = 0; done < n; done += kBlockRows) {
@@ -236,7 +239,8 @@ void attend_span(const Problem& p, int64_t h, int64_t g, const float* q, int64_t
       float dot = 0;
 #pragma omp simd reduction(+ : dot)
       for (int64_t d = 0; d < head_dim; ++d) dot += q[d] * k[d];
-      scores[c] = ((p.kv.mask[entry + c] >> g) & 1U) != 0 ? dot * p.scale : kMinusInfinity;
+      const bool seen = ((p.kv.mask[entry + c] >> g) & 1U) != 0 && p.kv.in_window(entry + c, start);
+      scores[c] = seen ? dot * p.scale : kMinusInfinity;
     }
     take_scores(scores, n_block, partial.max, partial.sum, partial.out, head_dim);
     for (int64_t c = 0; c < n_block; ++c) {
@@ -280,7 +284,7 @@ void one_query(const Problem& p, int64_t i) {
       const int64_t index = (h * c.group() + g) * n_spans + span;
       Partial& partial = partials[static_cast<size_t>(index)];
       partial.out = &out[static_cast<size_t>(index * c.head_dim)];
-      attend_span(p, h, g, p.q + p.query_offset(h, i, g), row, n, partial);
+      attend_span(p, h, g, p.q + p.query_offset(h, i, g), p.kv.window_start(h, i), row, n, partial);
     }
   }
   for (int64_t head = 0; head < c.n_heads; ++head) {
