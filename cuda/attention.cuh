@@ -69,6 +69,11 @@ Attention<T> attention_of(const AttentionArgs& args) {
           .packs = whole && aligned16(args.q) && aligned16(kv.k) && aligned16(kv.v)};
 }
 
+/// The place in the text of a row, for windows; 0, where every window begins, if there are none.
+__device__ inline int place_of(const KvRows& kv, int64_t entry) {
+  return kv.window == 0 ? 0 : kv.position[entry];
+}
+
 /// What differences from the greatest score are taken from.
 __device__ inline float base_of(float max) {
   return max == kUnseen ? 0.0F : max;

@@ -75,6 +75,7 @@ template <int kDims>
 struct Queries {
   int visible[kWarpQueries];  // rows that the query may see, masks aside; 0: no such query
   int bit[kWarpQueries];      // of the row's mask
+  int start[kWarpQueries];    // place in the text where the window begins
   float max[kWarpQueries];
   float sum[kWarpQueries];  // over the rows that this lane scored
   float out[kWarpQueries][kDims];
@@ -88,6 +89,7 @@ __device__ void start(const Attention<T>& a, int h, int64_t first, Queries<kDims
     const int64_t i = query / a.group;
     queries.visible[r] = i < a.n ? static_cast<int>(a.kv.visible_to(h, i)) : 0;
     queries.bit[r] = static_cast<int>(query % a.group);
+    queries.start[r] = i < a.n ? a.kv.window_start(h, i) : 0;
     queries.max[r] = kUnseen;
     queries.sum[r] = 0;
     for (float& value : queries.out[r]) value = 0;
@@ -110,14 +112,16 @@ __device__ void score_tile(const Tiles& tiles, const float* q, int head_dim,
 }
 
 /// The scores become weights, and what was summed so far is brought to the new maxima. `row` is the
-/// lane's row of the head, `mask` its mask.  weights [kTile, kWarpQueries]
+/// lane's row of the head, `mask` its mask, `place` its place in the text.  weights [kTile,
+/// kWarpQueries]
 template <int kDims>
-__device__ void take_scores(const float (&scores)[kWarpQueries], int row, uint32_t mask,
+__device__ void take_scores(const float (&scores)[kWarpQueries], int row, uint32_t mask, int place,
                             Queries<kDims>& queries, float* weights) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int r = 0; r < kWarpQueries; ++r) {
-    const bool seen = row < queries.visible[r] && ((mask >> queries.bit[r]) & 1U) != 0;
+    const bool seen = row < queries.visible[r] && ((mask >> queries.bit[r]) & 1U) != 0 &&
+                      place >= queries.start[r];
     const float score = seen ? scores[r] : kUnseen;
     const float max = fmaxf(queries.max[r], warp_max(score));
     const float rescale = exp2f(queries.max[r] - base_of(max));
@@ -197,15 +201,19 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a)
 
   const int64_t last = min(first + kQueries, a.n * a.group) - 1;
   const int n_rows = static_cast<int>(a.kv.visible_to(h, last / a.group));
+  const int block_start = a.kv.window_start(h, first / a.group);  // later queries' lie behind it
   for (int row = 0; row < n_rows; row += kTile) {
     const int64_t entry = a.kv.first[h] + row;
     const int n = min(kTile, n_rows - row);
+    const int place = lane < n ? place_of(a.kv, entry + lane) : -1;
+    if (__all_sync(kAllLanes, place < block_start)) continue;  // each warp finds the same
     __syncthreads();  // the values of the last tile are used up
     copy_tile(a.k + entry * a.head_dim, n, a.head_dim, tiles);
     __syncthreads();
     float scores[kWarpQueries] = {};
     score_tile(tiles, q, a.head_dim, scores);
-    take_scores(scores, row + lane, lane < n ? a.kv.mask[entry + lane] : 0, queries, weights);
+    take_scores(scores, row + lane, lane < n ? a.kv.mask[entry + lane] : 0, place, queries,
+                weights);
     __syncthreads();
     copy_tile(a.v + entry * a.head_dim, n, a.head_dim, tiles);
     __syncthreads();

@@ -22,11 +22,13 @@ struct PrefillPlan {
 /// The plan that attention_prefill() uses.
 PrefillPlan prefill_plan(const AttentionArgs& args);
 
-/// On Hopper, for 16-bit types, heads of 64 or 128, 16-byte alignment and more than one row.
+/// On Hopper, for 16-bit types, heads of 64 or 128, 16-byte alignment, more than one row,
+/// and no window.
 bool attention_prefill_sm90(const AttentionArgs& args, const PrefillPlan& plan, Stream stream);
 bool attention_prefill_sm90(const AttentionArgs& args, Stream stream);
 
-/// On tensor cores of any GPU, for 16-bit types, heads of 64 or 128 and 16-byte alignment.
+/// On tensor cores of any GPU, for 16-bit types, heads of 64 or 128, 16-byte alignment and
+/// no window.
 bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
 
 /// For everything.

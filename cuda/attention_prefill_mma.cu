@@ -293,6 +293,7 @@ bool launch_for_head(const AttentionArgs& args, Stream stream) {
 }  // namespace
 
 bool attention_prefill_mma(const AttentionArgs& args, Stream stream) {
+  if (args.kv.window != 0) return false;
   switch (args.type) {
     case DType::kF16: return launch_for_head<__half>(args, stream);
     case DType::kBF16: return launch_for_head<__nv_bfloat16>(args, stream);

@@ -134,8 +134,8 @@ bool launch_for_head(const AttentionArgs& args, const PrefillPlan& plan, Stream 
 /// it that this kernel does not look for.
 bool applies(const AttentionArgs& args) {
   const bool head = args.heads.head_dim == 64 || args.heads.head_dim == 128;
-  return args.gpu.is_hopper() && head && args.n > 1 && aligned16(args.q) && aligned16(args.out) &&
-         aligned16(args.kv.k) && aligned16(args.kv.v);
+  return args.gpu.is_hopper() && head && args.n > 1 && args.kv.window == 0 && aligned16(args.q) &&
+         aligned16(args.out) && aligned16(args.kv.k) && aligned16(args.kv.v);
 }
 
 /// K/V rows that stay in the L2 cache while q and out pass through it. An H100 has 50 MB.

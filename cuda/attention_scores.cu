@@ -122,6 +122,7 @@ __global__ void __launch_bounds__(kThreads) attention_scores_kernel(const Scorin
   const int first_of_team = static_cast<int>(threadIdx.x) / kLanes * kRows;
   const int64_t n_rows = s.rows[h];
   const int64_t entry = s.kv.first[h];
+  const int start = n_rows > 0 ? s.kv.window_start_of(entry + n_rows - 1) : 0;
   const Mine mine(lane);
   load_queries<kLanes, kHeads>(s, h, queries);
 
@@ -134,7 +135,8 @@ __global__ void __launch_bounds__(kThreads) attention_scores_kernel(const Scorin
     uint32_t mask[Mine::kCount];
 #pragma unroll
     for (int e = 0; e < Mine::kCount; ++e) {
-      mask[e] = row + e < n_rows ? s.kv.mask[entry + row + e] : 0;
+      const bool inside = row + e < n_rows && place_of(s.kv, entry + row + e) >= start;
+      mask[e] = inside ? s.kv.mask[entry + row + e] : 0;
     }
     for (int part = 0; part < s.group; part += kHeads) {
       float sums[kValues];

@@ -50,7 +50,7 @@ struct CudaDevice::WorkspaceLayout {
 CudaDevice::CudaDevice(const ModelConfig& config, DType type, const CudaOptions& options)
     : config_(config),
       heads_(heads_of(config)),
-      frequencies_(rope_frequencies(config.rope_theta, config.head_dim)),
+      frequencies_(rope_frequencies(config, 0)),
       type_(type),
       options_(options),
       device_(require_gpu()),
@@ -196,14 +196,31 @@ void CudaDevice::qkv(const LayerWeights& w, const Batch& batch, const Activation
   multiply(
       {.w = w.qkv, .x = space + at.normed, .n = batch.n, .y = space + at.wide, .y_type = kWideType},
       space);
+  const bool normed = w.q_norm != nullptr;
+  if (normed) {
+    norm_heads({.type = kWideType,
+                .qkv = space + at.wide,
+                .n = batch.n,
+                .heads = heads_,
+                .bias = w.qkv_bias,
+                .q_norm = w.q_norm,
+                .k_norm = w.k_norm,
+                .eps = config_.rms_norm_eps},
+               stream_.get());
+  }
   const RopeArgs args{.type = type_,
                       .qkv_type = kWideType,
                       .qkv = space + at.wide,
+                      .bias = normed ? nullptr : w.qkv_bias,
                       .q = a.q,
                       .batch = batch,
                       .heads = heads_,
                       .kv = kv};
-  rope_and_store(args, frequencies_, stream_.get());
+  // A prompt's are made for its length; a decode step, whose length only the device knows, grows.
+  const bool grows = frequencies_.dynamic.positions > 0;
+  const bool for_prompt = grows && batch.length > 0;
+  rope_and_store(args, for_prompt ? rope_frequencies(config_, batch.length) : frequencies_,
+                 stream_.get());
 }
 
 void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRows& kv) {
@@ -224,9 +241,13 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
 }
 
 void CudaDevice::attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) {
-  if (fused_output(w.o, a.attention, batch)) return;
-  multiply({.w = w.o, .x = a.attention, .n = batch.n, .y = batch.x, .accumulate = true},
-           a.workspace);
+  if (!fused_output(w.o, a.attention, batch)) {
+    multiply({.w = w.o, .x = a.attention, .n = batch.n, .y = batch.x, .accumulate = true},
+             a.workspace);
+  }
+  if (w.o_bias != nullptr) {
+    add_bias(w.o_bias, batch.n, config_.hidden_size, batch.x, stream_.get());
+  }
 }
 
 void CudaDevice::gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) {

@@ -17,7 +17,8 @@ NormedRow CudaDevice::normed_row(const Batch& batch, const float* weight) const 
 bool CudaDevice::fused_qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
                            const KvRows& kv) {
   const bool norms_heads = w.q_norm != nullptr || w.k_norm != nullptr;
-  if (norms_heads || kv.places_in_cache()) return false;
+  const bool grows = frequencies_.dynamic.positions > 0;
+  if (norms_heads || grows || kv.places_in_cache()) return false;
   const auto plan = fused_plan(batch, w.qkv, GemvInput::kNormed);
   if (!plan) return false;
   const GemvQkvArgs args{.w = w.qkv,

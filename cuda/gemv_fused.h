@@ -48,7 +48,7 @@ struct NormedRow {
 };
 
 /// The row is KV head h's row kv.row_of(h, 0), as in rope_and_store(). Not for rows whose
-/// kv.places_in_cache().
+/// kv.places_in_cache(), nor for frequencies that are dynamic.
 struct GemvQkvArgs {
   Matrix w;                           // [qkv_size, hidden_size] T
   const float* bias = nullptr;        // [qkv_size] fp32, or null

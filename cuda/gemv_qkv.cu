@@ -58,7 +58,9 @@ struct QkvOutput {
     } else {
       state.head = static_cast<T*>(is_v(head) ? kv.v : kv.k) + entry_of(head) * 2 * half;
     }
-    if (!is_v(head)) state.rotation = rotation_at(place, frequencies->value[group % half]);
+    if (!is_v(head)) {
+      state.rotation = rotation_at(place, frequencies->value[group % half], frequencies->scale);
+    }
     if (bias != nullptr) state.bias = {__ldg(bias + row(group, 0)), __ldg(bias + row(group, 1))};
     return state;
   }

@@ -15,6 +15,7 @@
 #include "cuda/gpu.h"
 #include "src/base/dtype.h"
 #include "src/device.h"
+#include "src/rope.h"
 #include "src/sampler.h"
 #include "weights/config.h"
 #include "weights/model.h"
@@ -52,16 +53,26 @@ void embed(const Matrix& table, const Batch& batch, Stream stream);
 void rmsnorm(const float* x, const float* weight, float eps, int64_t n, int64_t size, void* y,
              DType type, Stream stream);
 
-/// theta^(-2i / head_dim) for each pair i of a head, rounded as cpu::rope_angles rounds it: made
-/// once on the host and handed to the kernel by value.
-struct RopeFrequencies {
-  float value[kMaxHeadDim / 2] = {};  // [head_dim / 2]
+/// q, k and v get their bias (where it is not null), then each head of q and of k is normed as
+/// rmsnorm() would, in place: what comes before the rotation in networks with QK norm.
+struct HeadNormArgs {
+  DType type = DType::kF32;  // of qkv
+  void* qkv = nullptr;       // [n, qkv_size] type
+  int64_t n = 0;             // rows
+  Heads heads;
+  const float* bias = nullptr;    // [qkv_size] fp32, or null
+  const float* q_norm = nullptr;  // [head_dim] fp32
+  const float* k_norm = nullptr;  // [head_dim] fp32
+  float eps = 0;
 };
-RopeFrequencies rope_frequencies(double theta, int64_t head_dim);
+void norm_heads(const HeadNormArgs& args, Stream stream);
 
-/// Rotates q and k of every batch row to batch.position and puts k and v into the row's place in
-/// every head: row kv.row_of(h, i) of KV head h, with its position and a mask of all ones. The
-/// pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads. Where
+/// x += bias, row by row.  x [n, size] fp32; bias [size] fp32
+void add_bias(const float* bias, int64_t n, int64_t size, float* x, Stream stream);
+
+/// Adds the bias, rotates q and k of every batch row to batch.position and puts k and v into the
+/// row's place in every head: row kv.row_of(h, i) of KV head h, with its position and a mask of all
+/// ones. The pairs and the layout of qkv are those of cpu::rope: q heads, k heads, v heads. Where
 /// kv.places_in_cache(), KV head h and its group's query heads are rotated to the row's place
 /// there, kv.visible_to(h, i) - 1, instead; k is then made of the key as k_plain stores it.
 /// Nothing is written where *batch.stopped is 1.
@@ -69,6 +80,7 @@ struct RopeArgs {
   DType type = DType::kF32;      // T
   DType qkv_type = DType::kF32;  // T or fp32
   const void* qkv = nullptr;     // [n, qkv_size] qkv_type
+  const float* bias = nullptr;   // [qkv_size] fp32, or null
   void* q = nullptr;             // [n, n_heads, head_dim] T
   Batch batch;                   // n and position
   Heads heads;
@@ -83,7 +95,8 @@ void rotate_rows(const KvRows& kv, const Heads& heads, DType type,
                  const RopeFrequencies& frequencies, Stream stream);
 
 /// out = softmax(q k^T / sqrt(head_dim)) v. Batch row i sees rows [0, kv.visible_to(h, i)) of KV
-/// head h whose mask has the query head's bit; a query head that sees none gives zeros.
+/// head h whose mask has the query head's bit, within kv.window; a query head that sees none gives
+/// zeros.
 struct AttentionArgs {
   DType type = DType::kF32;   // T
   int64_t n = 0;              // batch rows
@@ -166,7 +179,8 @@ void advance(const StepState& state, Stream stream);
 // held. Lists of scores begin on multiples of 16 bytes; what lies past a list's rows is not used.
 
 /// score[head][r] = q k_r / sqrt(head_dim), summed in fp32, for rows [0, zones.rows[h]) of the
-/// head's KV head; -infinity where the row's mask hides it. Each row of K is read once.
+/// head's KV head; -infinity where the row's mask hides it, or the window of the token whose row is
+/// the last. Each row of K is read once.
 /// q [n_heads, head_dim] T; kv rows T; lists.n is heads.n_heads
 void attention_scores(const void* q, const KvRows& kv, const Heads& heads, DType type,
                       const Zones& zones, const ScoreLists& lists, Stream stream);

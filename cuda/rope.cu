@@ -3,14 +3,12 @@
 //   qkv row   | q head 0 | q head 1 | ... | k head 0 | ... | v head 0 | ... |
 //   a head    | 0 .. half-1 | half .. head_dim-1 |      pair i: (x[i], x[half + i])
 //
-//   y[i]        = x[i] cos - x[half + i] sin       angle = position * theta^(-2i / head_dim)
+//   y[i]        = x[i] cos - x[half + i] sin       angle = position * frequency[i]
 //   y[half + i] = x[half + i] cos + x[i] sin
 //
 // One thread a pair. rope_and_store: of q, k or v (v is only copied); block (i, b) takes pairs
 // [b * kThreads, (b + 1) * kThreads) of row i, counted through all heads. rotate_rows: of k; block
 // (b, h) takes such pairs of KV head h, counted through its rows. Bound by memory.
-#include <cmath>
-
 #include "cuda/check.h"
 #include "cuda/rope.cuh"
 
@@ -19,10 +17,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// qkv [n, qkv_size] In; q [n, n_heads, head_dim] T; position [n]
-template <class T, class In>
-__global__ void rope_kernel(const In* qkv, T* q, const int32_t* position, const int32_t* stopped,
-                            Heads heads, KvRows kv,
+/// qkv [n, qkv_size] In; bias [qkv_size] or null; q [n, n_heads, head_dim] T; position [n]
+template <class T, class In, bool kGrows>
+__global__ void rope_kernel(const In* qkv, const float* bias, T* q, const int32_t* position,
+                            const int32_t* stopped, Heads heads, KvRows kv,
                             const __grid_constant__ RopeFrequencies frequencies) {
   if (stopped != nullptr && *stopped != 0) return;
   const int half = static_cast<int>(heads.head_dim) / 2;
@@ -43,12 +41,18 @@ __global__ void rope_kernel(const In* qkv, T* q, const int32_t* position, const 
 
   const int64_t in = (row * (n_heads + 2 * n_kv_heads) + head) * heads.head_dim;
   Pair<float> x = load_pair(qkv + in, half, i);
+  if (bias != nullptr) {
+    const Pair<float> b = load_pair(bias + head * heads.head_dim, half, i);
+    x = {x.low + b.low, x.high + b.high};
+  }
   if (in_cache && !is_q && !is_v) {
     const Pair<T> plain = convert<T>(x);
     store_pair(static_cast<T*>(kv.k_plain) + entry * heads.head_dim, half, i, plain);
     x = convert<float>(plain);  // as rotate_rows will read it
   }
-  const Pair<T> y = convert<T>(is_v ? x : rotate(x, place, frequencies.value[i]));
+  const float frequency =
+      frequency_at<kGrows>(frequencies, i, place, static_cast<int>(heads.head_dim));
+  const Pair<T> y = convert<T>(is_v ? x : rotate(x, place, frequency, frequencies.scale));
   if (is_q) {
     store_pair(q + (row * n_heads + head) * heads.head_dim, half, i, y);
     return;
@@ -73,19 +77,10 @@ __global__ void rotate_rows_kernel(KvRows kv, int head_dim,
   const int64_t at = (kv.first[h] + row) * head_dim;
   const Pair<float> x = load_pair(static_cast<const T*>(kv.k_plain) + at, half, i);
   store_pair(static_cast<T*>(kv.k) + at, half, i,
-             convert<T>(rotate(x, place, frequencies.value[i])));
+             convert<T>(rotate(x, place, frequencies.value[i], frequencies.scale)));
 }
 
 }  // namespace
-
-RopeFrequencies rope_frequencies(double theta, int64_t head_dim) {
-  RopeFrequencies frequencies;
-  for (int64_t i = 0; i < head_dim / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-    frequencies.value[i] = 1.0F / std::pow(static_cast<float>(theta), exponent);
-  }
-  return frequencies;
-}
 
 void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, Stream stream) {
   const Heads& heads = args.heads;
@@ -93,9 +88,11 @@ void rope_and_store(const RopeArgs& args, const RopeFrequencies& frequencies, St
   const dim3 grid(grid_size(args.batch.n), grid_size(ceil_div(pairs, kThreads)));
   with_type(args.type, [&]<class T>(const T*) {
     with_wide_type<T>(args.qkv_type, [&]<class In>(const In*) {
-      rope_kernel<T, In><<<grid, kThreads, 0, stream>>>(
-          static_cast<const In*>(args.qkv), static_cast<T*>(args.q), args.batch.position,
-          args.batch.stopped, heads, args.kv, frequencies);
+      const bool grows = frequencies.dynamic.positions > 0;
+      const auto kernel = grows ? rope_kernel<T, In, true> : rope_kernel<T, In, false>;
+      kernel<<<grid, kThreads, 0, stream>>>(static_cast<const In*>(args.qkv), args.bias,
+                                            static_cast<T*>(args.q), args.batch.position,
+                                            args.batch.stopped, heads, args.kv, frequencies);
     });
   });
   check_launch("rope");

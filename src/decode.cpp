@@ -95,7 +95,7 @@ void Sequence::count_step() {
 void Sequence::run_step() {
   device_.embed(network_.weights.embedding, step_);
   for (int64_t l = 0; l < network_.config.n_layers; ++l) {
-    run_layer(l, step_, step_activations_, cache_.layer(l));
+    run_layer(l, step_, step_activations_, windowed(cache_.layer(l)));
   }
   device_.logits(network_.weights, step_, step_activations_, logits_);
   device_.advance(state_);
@@ -117,7 +117,7 @@ void Sequence::step_and_reselect() {
   KvPass pass = open_pass(KvPass::Kind::kWinnow, 1);
   device_.embed(network_.weights.embedding, step_);
   for (int64_t l = 0; l < network_.config.n_layers; ++l) {
-    const KvRows kv = pass.open_layer(l);
+    const KvRows kv = windowed(pass.open_layer(l));
     run_layer(l, step_, step_activations_, kv);
     pass.close_layer(pass.rows_of(l, kv, step_activations_.q));
   }

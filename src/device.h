@@ -26,8 +26,9 @@ struct Batch {
   int64_t n = 0;                      // rows
   const int32_t* token = nullptr;     // [n]
   const int32_t* position = nullptr;  // [n] place in the text, from 0
-  float* x = nullptr;                 // [n, hidden_size] fp32: the residual stream
-  const int32_t* stopped = nullptr;   // [1] not 0: no K/V row and no logits are written; or null
+  int64_t length = 0;  // tokens of the text after the whole pass; 0: each row's place + 1 (decode)
+  float* x = nullptr;  // [n, hidden_size] fp32: the residual stream
+  const int32_t* stopped = nullptr;  // [1] not 0: no K/V row and no logits are written; or null
 };
 
 /// Rows [first, first + n) of a batch.
@@ -35,6 +36,7 @@ inline Batch slice(const Batch& batch, int64_t first, int64_t n, int64_t hidden_
   return {.n = n,
           .token = batch.token + first,
           .position = batch.position + first,
+          .length = batch.length,
           .x = batch.x + first * hidden_size,
           .stopped = batch.stopped};
 }
@@ -138,7 +140,8 @@ class Device : public WeightSink {
   /// x = table[token].  table [vocab_size, hidden_size]
   virtual void embed(const Matrix& table, const Batch& batch) = 0;
 
-  /// q, k, v = rope(rmsnorm(x) Wqkv^T): q for attention(), k and v as the batch's rows of `kv`.
+  /// q, k, v = rope(rmsnorm(x) Wqkv^T + bias): q for attention(), k and v as the batch's rows of
+  /// `kv`. Where the layer has q_norm and k_norm, each head of q and k is normed before it turns.
   virtual void qkv(const LayerWeights& w, const Batch& batch, const Activations& a,
                    const KvRows& kv) = 0;
 
@@ -146,7 +149,7 @@ class Device : public WeightSink {
   /// for a query head that sees none.
   virtual void attention(const Batch& batch, const Activations& a, const KvRows& kv) = 0;
 
-  /// x += attention Wo^T
+  /// x += attention Wo^T + bias
   virtual void attention_output(const LayerWeights& w, const Batch& batch,
                                 const Activations& a) = 0;
 
@@ -185,7 +188,8 @@ class Device : public WeightSink {
   virtual void rotate_rows(const KvRows& kv) = 0;
 
   /// score[head][r] = q k_r / sqrt(head_dim) for rows [0, rows[h]) of the head's KV head, -infinity
-  /// where the row's mask hides it.  q [n_heads, head_dim] T; lists.n is n_heads
+  /// where the row's mask hides it, or kv.window does: it is the query of row rows[h] - 1.
+  /// q [n_heads, head_dim] T; lists.n is n_heads
   virtual void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
                                 const ScoreLists& lists) = 0;
 

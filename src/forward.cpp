@@ -92,6 +92,12 @@ void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, co
   device_.down(w, batch, a);              // x += h Wdown^T
 }
 
+/// A text that cannot outgrow the window needs none: the fast kernels know none.
+KvRows Sequence::windowed(KvRows kv) const {
+  if (network_.config.window < options_.capacity) kv.window = network_.config.window;
+  return kv;
+}
+
 void Sequence::check_room(int64_t n) const {
   WINNOW_CHECK(n > 0, "a prompt has at least one token");
   if (n <= options_.capacity - cache_.next_position()) return;
@@ -156,7 +162,7 @@ void Sequence::run_prompt(const Batch& prompt, std::span<KvPass* const> passes,
   const auto total = static_cast<uint64_t>(c.n_layers * prompt.n);
   device_.embed(network_.weights.embedding, prompt);
   for (int64_t l = 0; l < c.n_layers; ++l) {
-    KvRows kv = passes.front()->open_layer(l);
+    KvRows kv = windowed(passes.front()->open_layer(l));
     const std::byte* last_query = nullptr;
     for (int64_t first = 0; first < prompt.n; first += chunk) {
       const Batch rows = slice(prompt, first, std::min(chunk, prompt.n - first), c.hidden_size);
@@ -239,7 +245,8 @@ Batch Sequence::upload_batch(std::span<const int32_t> tokens) {
   float* x = scratch_.allocate_array<float>("prompt x", n * network_.config.hidden_size);
   device_.upload(token, tokens.data(), tokens.size_bytes());
   device_.upload(position, positions.data(), tokens.size_bytes());
-  return {.n = n, .token = token, .position = position, .x = x};
+  return {
+      .n = n, .token = token, .position = position, .length = cache_.next_position() + n, .x = x};
 }
 
 void Sequence::download_logits(std::span<float> out) const {

@@ -136,6 +136,7 @@ class Sequence {
   Batch upload_batch(std::span<const int32_t> tokens);
   Activations make_activations(int64_t rows);
   void run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv);
+  KvRows windowed(KvRows kv) const;
   void check_room(int64_t n) const;
   void run_prompt(const Batch& prompt, std::span<KvPass* const> passes, const PrefillHooks& hooks);
   void take_logits(const Batch& prompt);

@@ -12,13 +12,15 @@ namespace winnow {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr float kBiasScale = 0.02F;
 
 DType named_type(const Json& config, const std::string& file) {
-  const Json name = config.value("torch_dtype", Json("bfloat16"));
+  const char* const key = config.contains("dtype") ? "dtype" : "torch_dtype";
+  const Json name = config.value(key, Json("bfloat16"));
   if (name == "float32") return DType::kF32;
   if (name == "float16") return DType::kF16;
   if (name == "bfloat16") return DType::kBF16;
-  fail(ExitCode::kModel, file, ": torch_dtype ", quoted(name.dump()), " is not supported");
+  fail(ExitCode::kModel, file, ": ", key, " ", quoted(name.dump()), " is not supported");
 }
 
 }  // namespace
@@ -36,14 +38,15 @@ ModelWeights draw_weights(const ModelConfig& config, const WeightPlan& plan, Dev
   std::vector<void*> memory;
   for (const WeightPart& part : plan.parts) {
     memory.push_back(device.allocate(part.name, part.bytes()));
-    if (part.norm) {
+    if (part.kind == PartKind::kNorm) {
       const std::vector<float> ones(static_cast<size_t>(part.cols), 1.0F);
       device.write(memory.back(), ones.data(), part.bytes());
       continue;
     }
     const auto n = static_cast<uint64_t>(part.rows) * static_cast<uint64_t>(part.cols);
-    const float scale = 1.0F / std::sqrt(static_cast<float>(part.cols));
-    device.fill_random(memory.back(), part.type, n, memory.size(), scale);
+    const bool is_matrix = part.kind == PartKind::kMatrix;
+    const float scale = is_matrix ? 1.0F / std::sqrt(static_cast<float>(part.cols)) : kBiasScale;
+    device.fill_random(memory.back(), is_matrix ? part.type : DType::kF32, n, memory.size(), scale);
   }
   device.finish();
   return arrange_weights(plan, config, memory);

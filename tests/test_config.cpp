@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "src/base/json.h"
+#include "tests/support/config_text.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -18,25 +19,16 @@ using test::TempDir;
 using test::TinyModel;
 using test::write_file;
 
-/// A valid config.json with one key set to `value` (JSON text), or removed where that is "-".
 std::string with(const std::string& key, const std::string& value) {
-  Json json = Json::parse(test::tiny_config_json(TinyModel()));
-  if (value == "-") {
-    json.erase(key);
-  } else {
-    json[key] = Json::parse(value);
-  }
-  return json.dump();
+  return test::config_with(key, value);
 }
 
 ModelConfig parse_with(const std::string& key, const std::string& value) {
-  return parse_config(with(key, value), "config.json");
+  return test::parse_config_with(key, value);
 }
 
 void expect_rejected(const std::string& text, std::initializer_list<std::string_view> parts) {
-  CAPTURE(text);
-  expect_error(ExitCode::kModel, {"config.json:"}, [&] { parse_config(text, "config.json"); });
-  expect_error(ExitCode::kModel, parts, [&] { parse_config(text, "config.json"); });
+  test::expect_config_rejected(text, parts);
 }
 
 /// Each of `values` for `key` is rejected with a message that holds `cause`.
@@ -143,40 +135,6 @@ TEST_CASE("config: rms_norm_eps and rope_theta are positive numbers") {
   CHECK(parse_with("rope_theta", "1000000").rope_theta == 1e6);
 }
 
-TEST_CASE("config: rope_theta may stand in rope_parameters, and all must agree") {
-  Json json = Json::parse(with("rope_theta", "-"));
-  json["rope_parameters"] = {{"rope_theta", 5e5}, {"rope_type", "default"}};
-  CHECK(parse_config(json.dump(), "config.json").rope_theta == 5e5);
-  json["rope_theta"] = 5e5;
-  json["rope_scaling"] = nullptr;
-  CHECK(parse_config(json.dump(), "config.json").rope_theta == 5e5);
-  json["rope_theta"] = 1e4;
-  expect_rejected(json.dump(), {"rope_parameters.rope_theta", "500000", "10000"});
-  json.erase("rope_theta");
-  json["rope_scaling"] = {{"rope_theta", 7e5}, {"type", "default"}};
-  expect_rejected(json.dump(), {"rope_scaling.rope_theta", "700000", "500000"});
-  json.erase("rope_scaling");
-  json["rope_parameters"]["rope_theta"] = 0;
-  expect_rejected(json.dump(), {"rope_parameters.rope_theta", "number"});
-}
-
-TEST_CASE("config: scaled rotary embeddings are refused by name") {
-  const auto refused = [](const char* value, std::initializer_list<std::string_view> parts) {
-    expect_rejected(with("rope_scaling", value), parts);
-    expect_rejected(with("rope_parameters", value), {"rope_parameters"});
-  };
-  refused(R"({"rope_type":"yarn","factor":4})", {"rope_scaling.rope_type 'yarn' is not supported"});
-  refused(R"({"type":"linear","factor":0})", {"rope_scaling.type 'linear' is not supported"});
-  refused(R"({"rope_type":"llama3","factor":8})", {"rope_scaling.rope_type 'llama3'"});
-  refused(R"({"factor":2})", {"rope_scaling.'factor' is not supported"});
-  refused(R"({"rope_type":"default","partial_rotary_factor":0.5})",
-          {"rope_scaling.partial_rotary_factor 0.5"});
-  refused(R"([1])", {"rope_scaling", "not an object"});
-  refused(R"("x")", {"rope_scaling", "not an object"});
-  CHECK(parse_with("rope_scaling", "null").rope_theta == 10000);
-  CHECK(parse_with("rope_scaling", R"({"type":"default"})").rope_theta == 10000);
-}
-
 TEST_CASE("config: token ids lie within the vocabulary") {
   expect_values_rejected("eos_token_id", {"-1", "32", "\"2\"", "2.0", "[[1]]", "[2,32]", "[null]"},
                          "token ids are integers from 0 to 31");
@@ -188,12 +146,15 @@ TEST_CASE("config: what the forward pass does not compute is refused by name") {
   const auto refused = [](const std::string& key, const std::string& value) {
     expect_rejected(with(key, value), {key, "not supported"});
   };
-  refused("model_type", "\"qwen2\"");
+  refused("model_type", "\"qwen2_moe\"");
+  refused("model_type", "\"qwen3_moe\"");
+  refused("model_type", "\"gemma2\"");
+  refused("model_type", "\"phi3\"");
   refused("model_type", "\"mixtral\"");
   refused("hidden_act", "\"gelu\"");
-  refused("attention_bias", "true");
   refused("mlp_bias", "true");
-  refused("sliding_window", "4096");
+  refused("use_mrope", "true");
+  refused("no_rope_layers", "[1,0]");
   refused("quantization_config", R"({"quant_method":"awq"})");
   refused("num_local_experts", "8");
   refused("num_experts", "8");
@@ -207,8 +168,8 @@ TEST_CASE("config: what the forward pass does not compute is refused by name") {
   refused("logits_scaling", "8");
   refused("layer_types", R"(["full_attention","sliding_attention"])");
   Json json = Json::parse(with("model_type", "-"));
-  json["architectures"] = {"Qwen2ForCausalLM"};
-  expect_rejected(json.dump(), {"architectures", "'Qwen2ForCausalLM' is not supported"});
+  json["architectures"] = {"GemmaForCausalLM"};
+  expect_rejected(json.dump(), {"architectures", "'GemmaForCausalLM' is not supported"});
   expect_values_rejected("model_type", {"7"}, "string");
   expect_values_rejected("tie_word_embeddings", {"\"yes\"", "1"}, "true or false");
 }
@@ -231,28 +192,6 @@ TEST_CASE("config: harmless spellings of the plain network are accepted") {
   for (const auto& [key, value] : harmless) {
     CAPTURE(key);
     CHECK(parse_with(key, value).hidden_size == 16);
-  }
-  Json json = Json::parse(with("sliding_window", "4096"));
-  json["use_sliding_window"] = false;
-  CHECK(parse_config(json.dump(), "config.json").hidden_size == 16);
-}
-
-TEST_CASE("config: a directory's generation_config.json overrules the stop tokens, nothing else") {
-  const TempDir dir;
-  write_file(dir / "config.json", with("eos_token_id", "2"));
-  CHECK(read_config(dir.path()).eos == std::vector<int32_t>{2});
-  const auto with_generation = [&](std::string_view text) {
-    write_file(dir / "generation_config.json", text);
-    return read_config(dir.path());
-  };
-  CHECK(with_generation(R"({"eos_token_id":[5,6],"temperature":-1,"bos_token_id":9})").eos ==
-        std::vector<int32_t>{5, 6});
-  CHECK(with_generation(R"({"bos_token_id":9})").bos == 1);
-  CHECK(with_generation(R"({"temperature":-1,"top_p":2})").eos == std::vector<int32_t>{2});
-  CHECK(with_generation(R"({"eos_token_id":null})").eos == std::vector<int32_t>{2});
-  for (const char* text : {"", "{", "[]", R"({"eos_token_id":32})", R"({"eos_token_id":"2"})"}) {
-    expect_error(ExitCode::kModel, {(dir / "generation_config.json").string()},
-                 [&] { with_generation(text); });
   }
 }
 

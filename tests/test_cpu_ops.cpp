@@ -49,7 +49,7 @@ TEST_CASE("rope turns pairs that are half a head apart") {
   const std::vector<float> x = {1, 2, 3, 4};
   std::vector<float> angles = poisoned(4);
   std::vector<float> y = poisoned(4);
-  cpu::rope_angles(3, 100.0, 4, angles.data());
+  cpu::rope_angles(3, rope_frequencies(100, 4), 4, angles.data());
   cpu::rope(x.data(), angles.data(), 1, 4, y.data());
   const double fast = 3, slow = 0.3;  // position * 100^(-2i/4)
   const std::vector<double> expected = {
@@ -64,9 +64,9 @@ TEST_CASE("rope keeps lengths, and products depend on the distance alone") {
   const std::vector<float> k = random_floats(head_dim, 7);
   const auto product = [&](int32_t q_position, int32_t k_position) {
     std::vector<float> angles(head_dim), turned_q(head_dim), turned_k(head_dim);
-    cpu::rope_angles(q_position, 10000, head_dim, angles.data());
+    cpu::rope_angles(q_position, rope_frequencies(10000, head_dim), head_dim, angles.data());
     cpu::rope(q.data(), angles.data(), 1, head_dim, turned_q.data());
-    cpu::rope_angles(k_position, 10000, head_dim, angles.data());
+    cpu::rope_angles(k_position, rope_frequencies(10000, head_dim), head_dim, angles.data());
     cpu::rope(k.data(), angles.data(), 1, head_dim, turned_k.data());
     double sum = 0;
     for (int64_t d = 0; d < head_dim; ++d) sum += double{turned_q[d]} * turned_k[d];

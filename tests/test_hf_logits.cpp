@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/npy.h"
+#include "tests/support/hf_fixtures.h"
 #include "tests/support/loaded_model.h"
 #include "tests/support/numbers.h"
 
@@ -15,28 +16,42 @@ using namespace winnow::test;
 
 namespace {
 
-const std::filesystem::path kFixtures = "tests/fixtures";
-
 nlohmann::json read_json(const std::filesystem::path& path) {
   return nlohmann::json::parse(read_file(path));
+}
+
+void check_logits(const char* name) {
+  CAPTURE(name);
+  const std::vector<int32_t> ids = fixture_ids(name);
+  const auto expected = read_npy<float>(kFixtures / name / "logits.npy");
+  const Model model = load_on_cpu(kFixtures / name, int64_t(ids.size()));
+  REQUIRE(expected.shape == std::vector<int64_t>{int64_t(ids.size()), model.config.vocab_size});
+  const std::vector<float> logits = all_logits(model, ids);
+  REQUIRE(logits.size() == expected.values.size());
+  CHECK(max_difference(logits, expected.values) < 1e-3);
+  CHECK(nmse(logits, expected.values) < 1e-9);
 }
 
 }  // namespace
 
 TEST_CASE("logits equal Hugging Face's in fp32: GQA, MHA, MQA, tied, head_dim, shards, F16, BF16") {
-  const char* const cases[] = {"gqa_f32",  "mha_f32",      "mqa_f32",
-                               "tied_f32", "head_dim_f32", "sharded_f32",
-                               "gqa_f16",  "gqa_bf16",     "gqa_bf16_sharded_tied"};
-  for (const char* name : cases) {
+  for (const char* name : kPlainF32) check_logits(name);
+  for (const char* name : {"gqa_f16", "gqa_bf16", "gqa_bf16_sharded_tied"}) check_logits(name);
+}
+
+TEST_CASE("logits equal Hugging Face's: biases, norms of heads, windows, every RoPE scaling") {
+  for (const char* name : kFamiliesF32) check_logits(name);
+}
+
+TEST_CASE("64 greedy tokens equal those that Hugging Face draws with its cache") {
+  for (const char* name : kGreedyF32) {
     CAPTURE(name);
-    const std::vector<int32_t> ids = read_json(kFixtures / name / "ids.json")["ids"];
-    const auto expected = read_npy<float>(kFixtures / name / "logits.npy");
-    const Model model = load_on_cpu(kFixtures / name, int64_t(ids.size()));
-    REQUIRE(expected.shape == std::vector<int64_t>{int64_t(ids.size()), model.config.vocab_size});
-    const std::vector<float> logits = all_logits(model, ids);
-    REQUIRE(logits.size() == expected.values.size());
-    CHECK(max_difference(logits, expected.values) < 1e-3);
-    CHECK(nmse(logits, expected.values) < 1e-9);
+    const nlohmann::json greedy = read_fixture(name, "greedy.json");
+    const std::vector<int32_t> prompt = greedy["prompt"];
+    const std::vector<int32_t> expected = greedy["ids"];
+    REQUIRE(expected.size() == 64);
+    const Model model = load_on_cpu(kFixtures / name, int64_t(prompt.size() + expected.size()));
+    CHECK(greedy_tokens(model, prompt, expected.size()) == expected);
   }
 }
 

@@ -235,7 +235,8 @@ TEST_CASE("rotate_rows turns plain keys to their places, also in a ring, and not
         for (int64_t r = 0; r < held[h]; ++r) {
           const int64_t place = layer.view().place_of(int64_t(h), r);
           const size_t at = size_t((layer.first[h] + r) * c.head_dim);
-          cpu::rope_angles(static_cast<int32_t>(place), c.rope_theta, c.head_dim, cos_sin.data());
+          cpu::rope_angles(static_cast<int32_t>(place), rope_frequencies(c, 0), c.head_dim,
+                           cos_sin.data());
           cpu::rope(&layer.k_plain[at], cos_sin.data(), 1, c.head_dim, &expected.k[at]);
         }
         const size_t at_slot = size_t((layer.first[h] + layer.slot[h]) * c.head_dim);

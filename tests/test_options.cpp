@@ -26,11 +26,11 @@ TEST_CASE("options: the defaults of generate") {
   CHECK(options.bos == BosMode::kAuto);
   CHECK_FALSE(options.strict_utf8);
   CHECK(options.max_tokens == 256);
-  CHECK(options.sampler.temperature == 0);
-  CHECK(options.sampler.top_k == 0);
-  CHECK(options.sampler.top_p == 1);
-  CHECK(options.sampler.min_p == 0);
-  CHECK(options.sampler.repeat_penalty == 1);
+  CHECK(!options.sampler.temperature);  // as the model has it
+  CHECK(!options.sampler.top_k);
+  CHECK(!options.sampler.top_p);
+  CHECK(!options.sampler.min_p);
+  CHECK(!options.sampler.repeat_penalty);
   CHECK_FALSE(options.seed.has_value());
   CHECK(options.stop_strings.empty());
   CHECK_FALSE(options.ignore_eos);

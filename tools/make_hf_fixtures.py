@@ -9,7 +9,6 @@ was saved: a 16-bit model is loaded back and widened first.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -25,64 +24,27 @@ import numpy as np
 import safetensors
 import torch
 import transformers
-from transformers import LlamaConfig, LlamaForCausalLM
+from hf_cases import CASES, Case
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 MAX_CASE_BYTES = 150_000
-MAX_TOTAL_BYTES = 1_400_000
+MAX_TOTAL_BYTES = 2_300_000
 REPOSITORY = Path(__file__).resolve().parent.parent
+FAMILIES = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
 
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    name: str
-    about: str
-    seed: int
-    hidden: int
-    intermediate: int
-    vocab: int
-    heads: int
-    kv_heads: int
-    layers: int = 2
-    head_dim: int | None = None  # None: hidden / heads, as config.json then leaves it to the reader
-    tied: bool = False
-    dtype: torch.dtype = torch.float32
-    rope_theta: float = 10000.0
-    rms_norm_eps: float = 1e-5
-    tokens: int = 48
-    shard_bytes: int | None = None
-    old_config: bool = False  # config.json as transformers 4 wrote it
-
-
-CASES = [
-    Case("gqa_f32", "2 query heads a KV head", 1,
-         hidden=40, intermediate=56, vocab=89, heads=4, kv_heads=2, rms_norm_eps=1e-3),
-    Case("mha_f32", "as many KV heads as query heads; config.json in the older form", 2,
-         hidden=36, intermediate=52, vocab=83, heads=6, kv_heads=6, tokens=41, rope_theta=500000.0,
-         rms_norm_eps=1e-6, old_config=True),
-    Case("mqa_f32", "one KV head", 3,
-         hidden=32, intermediate=44, vocab=97, heads=4, kv_heads=1, layers=3, tokens=53),
-    Case("tied_f32", "the embedding is the output matrix, too", 4,
-         hidden=40, intermediate=72, vocab=101, heads=4, kv_heads=2, tied=True,
-         rms_norm_eps=1e-2),
-    Case("head_dim_f32", "head_dim is not hidden_size / heads", 5,
-         hidden=36, intermediate=52, vocab=79, heads=3, kv_heads=1, head_dim=20,
-         rope_theta=1234.5, tokens=40),
-    Case("sharded_f32", "several files and an index", 6,
-         hidden=36, intermediate=40, vocab=73, heads=6, kv_heads=2, layers=3, shard_bytes=40_000),
-    Case("gqa_f16", "stored as F16", 7,
-         hidden=48, intermediate=88, vocab=97, heads=4, kv_heads=2, dtype=torch.float16,
-         rms_norm_eps=1e-4, tokens=64),
-    Case("gqa_bf16", "stored as BF16", 8,
-         hidden=48, intermediate=88, vocab=97, heads=6, kv_heads=2, dtype=torch.bfloat16,
-         rope_theta=75000.0, tokens=64),
-    Case("gqa_bf16_sharded_tied", "BF16, tied, several files", 9,
-         hidden=44, intermediate=60, vocab=103, heads=4, kv_heads=2, head_dim=14, layers=3,
-         tied=True, dtype=torch.bfloat16, shard_bytes=24_000, rms_norm_eps=1e-3),
-]
 
 DEMO_TOKENS = 96
 DEMO_LOGIT_ROWS = 8
 DEMO_STEPS = 64
+GREEDY_PROMPT = 40
+MIN_GAP = 2e-3  # fp32 sums in another order differ by some 1e-5
 # "The captain stood on the deck and looked out over the grey water. For three days they had seen no
 # land, and the men were"
 DEMO_PROMPT = [
@@ -99,9 +61,12 @@ def check(condition: bool, message: str) -> None:
 # ---- Making a model ----
 
 
-def make_config(case: Case) -> LlamaConfig:
-    extra = {} if case.head_dim is None else {"head_dim": case.head_dim}
-    return LlamaConfig(
+def make_config(case: Case) -> transformers.PreTrainedConfig:
+    extra = dict(case.extra)
+    if case.head_dim is not None:
+        extra["head_dim"] = case.head_dim
+    rope = {"rope_type": "default", "rope_theta": case.rope_theta, **case.rope}
+    return FAMILIES[case.family][0](
         hidden_size=case.hidden,
         intermediate_size=case.intermediate,
         vocab_size=case.vocab,
@@ -109,9 +74,9 @@ def make_config(case: Case) -> LlamaConfig:
         num_attention_heads=case.heads,
         num_key_value_heads=case.kv_heads,
         rms_norm_eps=case.rms_norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": case.rope_theta},
+        rope_parameters=rope,
         tie_word_embeddings=case.tied,
-        max_position_embeddings=256,
+        max_position_embeddings=case.max_positions,
         bos_token_id=1,
         eos_token_id=2,
         **extra,
@@ -128,6 +93,8 @@ def random_weight(name: str, shape: torch.Size, rng: np.random.Generator) -> np.
     normal = rng.standard_normal(tuple(shape)).astype(np.float32)
     if name.endswith("norm.weight"):
         return 1 + 0.2 * normal
+    if name.endswith("bias"):
+        return 0.4 * normal
     if "embed_tokens" in name:
         return 0.3 * normal
     gain = 1.6 if "q_proj" in name or "k_proj" in name else 1.0
@@ -136,8 +103,8 @@ def random_weight(name: str, shape: torch.Size, rng: np.random.Generator) -> np.
     return gain / np.sqrt(shape[-1]) * normal
 
 
-def make_model(case: Case) -> LlamaForCausalLM:
-    model = LlamaForCausalLM(make_config(case)).eval()
+def make_model(case: Case) -> PreTrainedModel:
+    model = FAMILIES[case.family][1](make_config(case)).eval()
     model.tie_weights()
     rng = np.random.default_rng(case.seed)
     with torch.no_grad():
@@ -149,13 +116,20 @@ def make_model(case: Case) -> LlamaForCausalLM:
     return model.to(case.dtype)
 
 
-def write_old_config(path: Path, theta: float, dtype: torch.dtype) -> None:
-    """Turns config.json into what transformers 4 wrote: rope_theta and torch_dtype at the top."""
+def write_old_config(path: Path, case: Case) -> None:
+    """Turns config.json into what transformers 4 wrote: rope_theta and torch_dtype at the top, and
+    the scaling, where there is one, in rope_scaling: its kind was "type" before it was "rope_type".
+    """
     config = json.loads(path.read_text())
     for key in ("rope_parameters", "rope_scaling", "dtype"):
         config.pop(key, None)
-    config["rope_theta"] = theta
-    config["torch_dtype"] = str(dtype).removeprefix("torch.")
+    config["rope_theta"] = case.rope_theta
+    if case.rope:
+        scaling = dict(case.rope)
+        if scaling["rope_type"] != "llama3":
+            scaling["type"] = scaling.pop("rope_type")
+        config["rope_scaling"] = scaling
+    config["torch_dtype"] = str(case.dtype).removeprefix("torch.")
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -164,7 +138,7 @@ def save_model(case: Case, folder: Path) -> None:
     make_model(case).save_pretrained(folder, **limit)
     config = folder / "config.json"
     if case.old_config:
-        write_old_config(config, case.rope_theta, case.dtype)
+        write_old_config(config, case)
     if case.head_dim is None:
         values = json.loads(config.read_text())
         values.pop("head_dim", None)
@@ -201,8 +175,8 @@ def check_saved(case: Case, folder: Path) -> None:
 # ---- The truth ----
 
 
-def load_fp32(folder: Path) -> LlamaForCausalLM:
-    model = LlamaForCausalLM.from_pretrained(
+def load_fp32(folder: Path) -> PreTrainedModel:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     ).eval()
     check(all(p.dtype == torch.float32 for p in model.parameters()), f"{folder}: not fp32")
@@ -211,7 +185,7 @@ def load_fp32(folder: Path) -> LlamaForCausalLM:
 
 
 @torch.no_grad()
-def compute_logits(model: LlamaForCausalLM, ids: list[int]) -> np.ndarray:
+def compute_logits(model: PreTrainedModel, ids: list[int]) -> np.ndarray:
     """[len(ids), vocab] float32"""
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     check(logits.dtype == torch.float32, f"logits are {logits.dtype}")
@@ -219,7 +193,7 @@ def compute_logits(model: LlamaForCausalLM, ids: list[int]) -> np.ndarray:
     return logits.numpy()
 
 
-def check_rope(model: LlamaForCausalLM, head_dim: int, theta: float, name: str) -> None:
+def check_rope(model: PreTrainedModel, head_dim: int, theta: float, name: str) -> None:
     """The rotation's frequencies are theta^(-2i / head_dim): theta was not lost on the way."""
     expected = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     found = model.model.rotary_emb.inv_freq.double()
@@ -227,7 +201,7 @@ def check_rope(model: LlamaForCausalLM, head_dim: int, theta: float, name: str) 
     check(same, f"{name}: rope_theta {theta} is not what the model computes with")
 
 
-def check_telling(model: LlamaForCausalLM, ids: list[int], logits: np.ndarray, name: str) -> None:
+def check_telling(model: PreTrainedModel, ids: list[int], logits: np.ndarray, name: str) -> None:
     """No token sees its future; a slip in the rotation moves the logits beyond any tolerance."""
     last = [*ids[:-1], (ids[-1] + 1) % model.config.vocab_size]
     later = compute_logits(model, last)
@@ -261,23 +235,41 @@ def make_case(case: Case, folder: Path) -> None:
     ids = rng.integers(0, case.vocab, case.tokens).tolist()
     model = load_fp32(folder)
     logits = compute_logits(model, ids)
-    check_rope(model, case.head_dim or case.hidden // case.heads, case.rope_theta, case.name)
-    check_telling(model, ids, logits, case.name)
+    if case.rope:
+        kind = model.config.rope_parameters["rope_type"]
+        check(kind == case.rope["rope_type"], f"{case.name}: the model's rope is {kind}")
+    else:
+        check_rope(model, case.head_dim or case.hidden // case.heads, case.rope_theta, case.name)
+    if case.rope.get("rope_type") != "dynamic":  # whose frequencies belong to a length
+        check_telling(model, ids, logits, case.name)
     write_json(folder / "ids.json", {"ids": ids})
     np.save(folder / "logits.npy", np.ascontiguousarray(logits, dtype=np.float32))
+    if case.greedy:
+        model = load_fp32(folder)  # dynamic rope has a memory
+        write_json(folder / "greedy.json", greedy(model, ids[:GREEDY_PROMPT], DEMO_STEPS, True))
     size = folder_bytes(folder)
     check(size < MAX_CASE_BYTES, f"{case.name}: {size} bytes are too many")
     print(f"{case.name}: {size} bytes, logits from {logits.min():.2f} to {logits.max():.2f}")
 
 
-def greedy(model: LlamaForCausalLM, prompt: list[int], steps: int) -> dict:
-    """The likeliest token, `steps` times, each from a full forward pass without a cache."""
+@torch.no_grad()
+def greedy(model: PreTrainedModel, prompt: list[int], steps: int, cached: bool = False) -> dict:
+    """The likeliest token, `steps` times, each from a full forward pass without a cache, or from
+    the last token alone with one."""
     ids, gaps = [], []
+    cache = None
     for _ in range(steps):
-        last = torch.from_numpy(compute_logits(model, prompt + ids)[-1])
+        if cached:
+            new = ids[-1:] or prompt
+            out = model(input_ids=torch.tensor([new]), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            last = out.logits[0, -1]
+        else:
+            last = torch.from_numpy(compute_logits(model, prompt + ids)[-1])
         top = torch.topk(last, 2).values
         ids.append(int(torch.argmax(last)))
         gaps.append(float(top[0] - top[1]))
+    check(min(gaps) > MIN_GAP, f"the best token leads by {min(gaps)}")
     return {"prompt": prompt, "ids": ids, "gaps": gaps}
 
 
@@ -303,9 +295,11 @@ README = """# Reference values
 Made by `{command}`, which needs no network, with Python {python}, torch {torch},
 transformers {transformers}, safetensors {safetensors} and numpy {numpy}. Not edited by hand.
 
-Each folder but `demo` is a random Llama as `save_pretrained` writes it, and:
+Each folder but `demo` and `tokenizers` is a random model as `save_pretrained` writes it, and:
 
 - `ids.json`: `{{"ids": [...]}}`, the tokens that are fed;
+- `greedy.json` of some: `prompt`, its 64 likeliest continuations one after the other with
+  transformers' own cache (`ids`), and by how much the best logit led (`gaps`);
 - `logits.npy`: float32 [tokens, vocab], from transformers on the CPU in fp32 with eager attention. For
   16-bit models this is the fp32 computation of the rounded weights.
 

@@ -6,7 +6,9 @@
 #include "src/base/file.h"
 #include "src/base/json.h"
 #include "weights/config_reader.h"
+#include "weights/config_rope.h"
 #include "weights/config_support.h"
+#include "weights/generation_config.h"
 
 namespace winnow {
 namespace {
@@ -18,14 +20,13 @@ constexpr int64_t kMaxHidden = int64_t{1} << 20;
 constexpr int64_t kMaxIntermediate = int64_t{1} << 22;
 constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxHeads = int64_t{1} << 14;
-constexpr int64_t kMaxHeadDim = 256;
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr int64_t kMaxPositions = int64_t{1} << 48;
-constexpr int64_t kMaxGroup = 32;  // the bits of a cache row's head mask
 
 // What transformers takes where a key is absent.
 constexpr double kDefaultEps = 1e-6;
 constexpr int64_t kDefaultPositions = 2048;
+constexpr int64_t kQwen3HeadDim = 128;
 
 void read_heads(const ConfigReader& reader, ModelConfig& config) {
   config.n_heads = reader.integer("num_attention_heads", 1, kMaxHeads);
@@ -42,8 +43,9 @@ void read_heads(const ConfigReader& reader, ModelConfig& config) {
   }
 }
 
-void read_head_dim(const ConfigReader& reader, ModelConfig& config) {
-  const std::optional<int64_t> given = reader.optional_integer("head_dim", 2, kMaxHeadDim);
+void read_head_dim(const ConfigReader& reader, Family family, ModelConfig& config) {
+  std::optional<int64_t> given = reader.optional_integer("head_dim", 2, kMaxHeadDim);
+  if (!given && family == Family::kQwen3) given = kQwen3HeadDim;
   if (!given && config.hidden_size % config.n_heads != 0) {
     reader.reject("hidden_size", " ", config.hidden_size,
                   " is not a multiple of num_attention_heads ", config.n_heads,
@@ -63,13 +65,13 @@ void read_tokens(const ConfigReader& reader, ModelConfig& config) {
   config.eos = reader.token_ids("eos_token_id", config.vocab_size);
 }
 
-/// generation_config.json names the tokens that end a text; the rest of it is not used.
-void read_generation_config(const std::filesystem::path& path, ModelConfig& config) {
-  const std::string name = path.string();
-  const Json root = parse_json(read_model_file(path, kMaxFileBytes), name);
-  const ConfigReader reader(root, name);
-  if (reader.find("eos_token_id") == nullptr) return;
-  config.eos = reader.token_ids("eos_token_id", config.vocab_size);
+/// What no key says, and attention_bias where the family has it.
+void read_blocks(const ConfigReader& reader, Family family, ModelConfig& config) {
+  const bool bias = reader.boolean_or("attention_bias", false);
+  config.qkv_bias = bias || family == Family::kQwen2;
+  config.o_bias = bias && family != Family::kQwen2;
+  config.qk_norm = family == Family::kQwen3;
+  config.window = read_window(reader, family, config.n_layers);
 }
 
 }  // namespace
@@ -77,6 +79,7 @@ void read_generation_config(const std::filesystem::path& path, ModelConfig& conf
 ModelConfig parse_config(std::string_view text, std::string_view name) {
   const Json root = parse_json(text, name);
   const ConfigReader reader(root, name);
+  const Family family = read_family(reader);
   refuse_unsupported(reader);
 
   ModelConfig config;
@@ -84,13 +87,14 @@ ModelConfig parse_config(std::string_view text, std::string_view name) {
   config.intermediate_size = reader.integer("intermediate_size", 1, kMaxIntermediate);
   config.n_layers = reader.integer("num_hidden_layers", 1, kMaxLayers);
   read_heads(reader, config);
-  read_head_dim(reader, config);
+  read_head_dim(reader, family, config);
+  read_blocks(reader, family, config);
   config.vocab_size = reader.integer("vocab_size", 1, kMaxVocab);
   config.max_positions = reader.optional_integer("max_position_embeddings", 1, kMaxPositions)
                              .value_or(kDefaultPositions);
   config.rms_norm_eps =
       static_cast<float>(reader.optional_number("rms_norm_eps", 1e-30, 1.0).value_or(kDefaultEps));
-  config.rope_theta = read_rope_theta(reader);
+  read_rope(reader, config);
   config.tied_embeddings = reader.boolean_or("tie_word_embeddings", false);
   read_tokens(reader, config);
   return config;

@@ -8,7 +8,6 @@ namespace {
 
 // Absent, null or false: the plain Llama block. Anything else changes what is computed.
 constexpr std::array kMustBeOff = {
-    "attention_bias",
     "attention_chunk_size",
     "attn_logit_softcapping",
     "compression_config",
@@ -18,6 +17,7 @@ constexpr std::array kMustBeOff = {
     "mlp_bias",
     "moe_intermediate_size",
     "n_routed_experts",
+    "no_rope_layers",
     "num_experts",
     "num_local_experts",
     "parallel_residual",
@@ -26,6 +26,7 @@ constexpr std::array kMustBeOff = {
     "quantization_config",
     "query_pre_attn_scalar",
     "use_bias",
+    "use_mrope",
     "use_parallel_residual",
     "use_qk_norm",
 };
@@ -36,103 +37,118 @@ constexpr std::array kMustBeOne = {
     "logits_scaling",       "partial_rotary_factor", "residual_multiplier",
 };
 
-constexpr std::array kRopeKeys = {
-    "original_max_position_embeddings", "partial_rotary_factor", "rope_theta", "rope_type", "type",
+void refuse_unless_one(const ConfigReader& reader, const char* key) {
+  const Json* value = reader.find(key);
+  if (value == nullptr || (value->is_number() && value->get<double>() == 1)) return;
+  reader.reject(key, " ", describe(*value), " is not supported, only 1");
+}
+
+/// What config.json calls a family.
+struct FamilyNames {
+  Family family;
+  std::string_view model_type;
+  std::string_view architecture;
 };
 
-void refuse_unless_one(const ConfigReader& config, const char* key) {
-  const Json* value = config.find(key);
-  if (value == nullptr || (value->is_number() && value->get<double>() == 1)) return;
-  config.reject(key, " ", describe(*value), " is not supported, only 1");
-}
+constexpr std::array kFamilies = {
+    FamilyNames{Family::kLlama, "llama", "LlamaForCausalLM"},
+    FamilyNames{Family::kLlama, "llama", "LLaMAForCausalLM"},
+    FamilyNames{Family::kMistral, "mistral", "MistralForCausalLM"},
+    FamilyNames{Family::kQwen2, "qwen2", "Qwen2ForCausalLM"},
+    FamilyNames{Family::kQwen3, "qwen3", "Qwen3ForCausalLM"},
+};
 
-/// The network must be one of those whose blocks are Llama's. Old files name only a class.
-void refuse_other_model_type(const ConfigReader& config) {
-  const std::optional<std::string> type = config.optional_string("model_type");
-  if (type) {
-    if (*type == "llama" || *type == "mistral") return;
-    config.reject("model_type", " ", quoted(*type), " is not supported");
-  }
-  const Json* architectures = config.find("architectures");
-  if (architectures == nullptr) return;
-  const Json list = Json::array({"LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"});
-  for (const Json& name : *architectures) {
-    if (std::find(list.begin(), list.end(), name) == list.end()) {
-      config.reject("architectures", ": ", describe(name), " is not supported");
-    }
-  }
-}
-
-void refuse_other_activation(const ConfigReader& config) {
+void refuse_other_activation(const ConfigReader& reader) {
   for (const char* key : {"hidden_act", "hidden_activation"}) {
-    const std::string act = config.optional_string(key).value_or("silu");
+    const std::string act = reader.optional_string(key).value_or("silu");
     if (act != "silu" && act != "swish") {
-      config.reject(key, " ", quoted(act), " is not supported, only 'silu'");
+      reader.reject(key, " ", quoted(act), " is not supported, only 'silu'");
     }
   }
 }
 
-void refuse_windows(const ConfigReader& config) {
-  const Json* window = config.find("sliding_window");
-  if (window != nullptr && config.boolean_or("use_sliding_window", true)) {
-    config.reject("sliding_window", " ", describe(*window), " is not supported, only null");
+constexpr int64_t kMaxWindow = int64_t{1} << 31;
+
+/// "full_attention" or "sliding_attention", whichever all layers are; nothing where none is named.
+std::optional<bool> all_layers_slide(const ConfigReader& reader, int64_t n_layers) {
+  const Json* types = reader.find("layer_types");
+  if (types == nullptr) return std::nullopt;
+  if (!types->is_array() || types->size() != static_cast<size_t>(n_layers)) {
+    reader.reject("layer_types", " is not a list of ", n_layers, " layers");
   }
-  const Json* types = config.find("layer_types");
-  if (types == nullptr) return;
   for (const Json& type : *types) {
-    if (type != "full_attention") {
-      config.reject("layer_types", ": ", describe(type), " is not supported");
+    if (type != "full_attention" && type != "sliding_attention") {
+      reader.reject("layer_types", ": ", describe(type), " is not supported");
+    }
+    if (type != types->front()) {
+      reader.reject("layer_types", ": layers of several kinds are not supported");
     }
   }
+  return types->front() == "sliding_attention";
 }
 
-/// Checks one object of rope settings and returns its rope_theta, if it has one.
-std::optional<double> read_rope_object(const ConfigReader& rope, double min, double max) {
-  for (const char* key : {"rope_type", "type"}) {
-    const std::string type = rope.optional_string(key).value_or("default");
-    if (type != "default") rope.reject(key, " ", quoted(type), " is not supported");
+/// Qwen's older way to say it: the first max_window_layers layers see everything.
+bool window_begins(const ConfigReader& reader, int64_t n_layers) {
+  constexpr int64_t kDefault = 28;
+  const int64_t full =
+      reader.optional_integer("max_window_layers", 0, kMaxWindow).value_or(kDefault);
+  if (full > 0 && full < n_layers) {
+    reader.reject("max_window_layers", " ", full, " of ", n_layers,
+                  " layers: layers of several kinds are not supported");
   }
-  for (const auto& [key, value] : rope.object().items()) {
-    if (std::find(kRopeKeys.begin(), kRopeKeys.end(), key) == kRopeKeys.end()) {
-      rope.reject(quoted(key), " is not supported");
-    }
-  }
-  refuse_unless_one(rope, "partial_rotary_factor");
-  return rope.optional_number("rope_theta", min, max);
+  return full == 0;
 }
 
 }  // namespace
 
-void refuse_unsupported(const ConfigReader& config) {
-  refuse_other_model_type(config);
-  for (const char* key : kMustBeOff) {
-    const Json* value = config.find(key);
-    if (value != nullptr && *value != false) {
-      config.reject(key, " ", describe(*value), " is not supported");
+Family read_family(const ConfigReader& reader) {
+  const std::optional<std::string> type = reader.optional_string("model_type");
+  if (type) {
+    for (const FamilyNames& names : kFamilies) {
+      if (names.model_type == *type) return names.family;
     }
+    reader.reject("model_type", " ", quoted(*type), " is not supported");
   }
-  for (const char* key : kMustBeOne) refuse_unless_one(config, key);
-  refuse_other_activation(config);
-  refuse_windows(config);
+  const Json* architectures = reader.find("architectures");
+  if (architectures == nullptr) return Family::kLlama;
+  std::optional<Family> family;
+  for (const Json& name : *architectures) {
+    const auto* const known = std::ranges::find_if(
+        kFamilies, [&](const FamilyNames& names) { return name == names.architecture; });
+    if (known == kFamilies.end() || (family && *family != known->family)) {
+      reader.reject("architectures", ": ", describe(name), " is not supported");
+    }
+    family = known->family;
+  }
+  return family.value_or(Family::kLlama);
 }
 
-double read_rope_theta(const ConfigReader& config) {
-  constexpr double kMin = 1;
-  constexpr double kMax = 1e15;
-  std::optional<double> theta = config.optional_number("rope_theta", kMin, kMax);
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* object = config.find(key);
-    if (object == nullptr) continue;
-    if (!object->is_object()) config.reject(key, " is ", describe(*object), ", not an object");
-    const std::string prefix = std::string(key) + ".";
-    const ConfigReader rope(*object, config.file(), prefix);
-    const std::optional<double> inner = read_rope_object(rope, kMin, kMax);
-    if (theta && inner && *theta != *inner) {
-      rope.reject("rope_theta", " is ", *inner, ", but another rope_theta is ", *theta);
+void refuse_unsupported(const ConfigReader& reader) {
+  for (const char* key : kMustBeOff) {
+    const Json* value = reader.find(key);
+    if (value != nullptr && *value != false) {
+      reader.reject(key, " ", describe(*value), " is not supported");
     }
-    if (inner) theta = inner;
   }
-  return theta.value_or(10000.0);
+  for (const char* key : kMustBeOne) refuse_unless_one(reader, key);
+  refuse_other_activation(reader);
+}
+
+int64_t read_window(const ConfigReader& reader, Family family, int64_t n_layers) {
+  constexpr int64_t kDefault = 4096;  // what transformers takes where these families name none
+  const bool qwen = family == Family::kQwen2 || family == Family::kQwen3;
+  const bool on = reader.boolean_or("use_sliding_window", !qwen);
+  const std::optional<bool> slide = all_layers_slide(reader, n_layers);
+  const std::optional<int64_t> given =
+      reader.optional_integer("sliding_window", on ? 1 : 0, kMaxWindow);
+  const bool named = reader.object().contains("sliding_window");
+  const int64_t window = given.value_or(named || family == Family::kLlama ? 0 : kDefault);
+  if (slide && *slide && (!on || window == 0)) {
+    reader.reject("layer_types", ": 'sliding_attention', but there is no sliding_window");
+  }
+  if (!on || window == 0 || (slide && !*slide)) return 0;
+  if (qwen && !slide && !window_begins(reader, n_layers)) return 0;
+  return window;
 }
 
 }  // namespace winnow

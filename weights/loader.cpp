@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <span>
 
 namespace winnow {
@@ -42,21 +43,22 @@ void read_matrix(const Checkpoint& checkpoint, const WeightPart& part, std::byte
   }
 }
 
-/// Norms are a row each, and are used in fp32 whatever they are stored in.
-void read_norm(const Checkpoint& checkpoint, const WeightPart& part, void* memory, WeightSink& sink,
-               Counter& counter) {
-  const Checkpoint::Entry& source = *part.bindings.front().source;
-  const File& file = checkpoint.files[source.file];
-  const auto size = static_cast<size_t>(part.cols);
-  std::vector<float> widened(size);
-  with_dtype(part.type, [&]<class T>(const T*) {
-    std::vector<T> stored(size);
-    file.read_at(source.info.offset, std::as_writable_bytes(std::span(stored)));
-    std::transform(stored.begin(), stored.end(), widened.begin(),
-                   [](T value) { return to_float(value); });
-  });
+/// Norms and biases are used in fp32 whatever they are stored in.
+void read_row(const Checkpoint& checkpoint, const WeightPart& part, void* memory, WeightSink& sink,
+              Counter& counter) {
+  std::vector<float> widened;
+  for (const Binding& binding : part.bindings) {
+    const TensorInfo& info = binding.source->info;
+    with_dtype(info.type, [&]<class T>(const T*) {
+      std::vector<T> stored(info.bytes / sizeof(T));
+      checkpoint.files[binding.source->file].read_at(info.offset,
+                                                     std::as_writable_bytes(std::span(stored)));
+      std::transform(stored.begin(), stored.end(), std::back_inserter(widened),
+                     [](T value) { return to_float(value); });
+    });
+    counter.add(info.bytes);
+  }
   sink.write(memory, widened.data(), part.bytes());
-  counter.add(source.info.bytes);
 }
 
 /// Hands out the parts of a plan in their order, with the memory that each was read into.
@@ -65,7 +67,7 @@ class PartCursor {
   PartCursor(const WeightPlan& plan, const std::vector<void*>& memory)
       : plan_(plan), memory_(memory) {}
 
-  const float* norm() { return static_cast<const float*>(memory_[next_++]); }
+  const float* row() { return static_cast<const float*>(memory_[next_++]); }
 
   Matrix matrix() {
     const WeightPart& part = plan_.parts[next_];
@@ -88,14 +90,18 @@ ModelWeights arrange_weights(const WeightPlan& plan, const ModelConfig& config,
   weights.embedding = next.matrix();
   weights.layers.resize(static_cast<size_t>(config.n_layers));
   for (LayerWeights& layer : weights.layers) {
-    layer.attention_norm = next.norm();
+    layer.attention_norm = next.row();
     layer.qkv = next.matrix();
+    if (config.qkv_bias) layer.qkv_bias = next.row();
+    if (config.qk_norm) layer.q_norm = next.row();
+    if (config.qk_norm) layer.k_norm = next.row();
     layer.o = next.matrix();
-    layer.mlp_norm = next.norm();
+    if (config.o_bias) layer.o_bias = next.row();
+    layer.mlp_norm = next.row();
     layer.gate_up = next.matrix();
     layer.down = next.matrix();
   }
-  weights.final_norm = next.norm();
+  weights.final_norm = next.row();
   weights.lm_head = config.tied_embeddings ? weights.embedding : next.matrix();
   return weights;
 }
@@ -107,10 +113,10 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const WeightPlan& plan,
   std::vector<void*> memory;
   for (const WeightPart& part : plan.parts) {
     memory.push_back(sink.allocate(part.name, part.bytes()));
-    if (part.norm) {
-      read_norm(checkpoint, part, memory.back(), sink, counter);
-    } else {
+    if (part.kind == PartKind::kMatrix) {
       read_matrix(checkpoint, part, static_cast<std::byte*>(memory.back()), sink, counter);
+    } else {
+      read_row(checkpoint, part, memory.back(), sink, counter);
     }
   }
   sink.finish();

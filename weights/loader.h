@@ -36,13 +36,16 @@ struct Binding {
   uint64_t offset = 0;  // bytes from the start of the part's memory
 };
 
-/// One allocation of the network: a matrix (of one or more stacked tensors) or a norm.
+/// Norms and biases are a row each, and are widened to fp32.
+enum class PartKind { kMatrix, kNorm, kBias };
+
+/// One allocation of the network, of one or more stacked tensors.
 struct WeightPart {
   std::string name;  // e.g. "layers.3.qkv"
-  DType type = DType::kF32;
-  int64_t rows = 0;  // outputs; 1 for a norm
+  PartKind kind = PartKind::kMatrix;
+  DType type = DType::kF32;  // of a matrix
+  int64_t rows = 0;          // outputs; 1 for a norm or a bias
   int64_t cols = 0;
-  bool norm = false;  // norms are widened to fp32
   std::vector<Binding> bindings;
 
   uint64_t bytes() const;  // in device memory

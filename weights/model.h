@@ -24,6 +24,7 @@ struct LayerWeights {
   const float* q_norm = nullptr;          // [head_dim] fp32, or null
   const float* k_norm = nullptr;          // [head_dim] fp32, or null
   Matrix o;                               // [hidden_size, n_heads * head_dim]
+  const float* o_bias = nullptr;          // [hidden_size] fp32, or null
   const float* mlp_norm = nullptr;        // [hidden_size] fp32
   Matrix gate_up;                         // [2 * intermediate_size, hidden_size]
   Matrix down;                            // [hidden_size, intermediate_size]

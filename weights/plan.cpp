@@ -21,7 +21,7 @@ struct Wanted {
   size_t part = 0;
 };
 
-/// A tensor by name and its rows, one of those that are stacked in a matrix.
+/// A tensor by name and its rows (of a bias: elements), one of those that are stacked in a part.
 struct Source {
   std::string name;
   int64_t rows = 0;
@@ -54,7 +54,20 @@ class Layout {
            {{attention + "q_proj.weight", config.q_size()},
             {attention + "k_proj.weight", config.kv_size()},
             {attention + "v_proj.weight", config.kv_size()}});
+    if (config.qkv_bias) {
+      row(PartKind::kBias, part + "qkv_bias",
+          {{attention + "q_proj.bias", config.q_size()},
+           {attention + "k_proj.bias", config.kv_size()},
+           {attention + "v_proj.bias", config.kv_size()}});
+    }
+    if (config.qk_norm) {
+      norm(part + "q_norm", config.head_dim, attention + "q_norm.weight");
+      norm(part + "k_norm", config.head_dim, attention + "k_norm.weight");
+    }
     matrix(part + "o", config.q_size(), {{attention + "o_proj.weight", hidden}});
+    if (config.o_bias) {
+      row(PartKind::kBias, part + "o_bias", {{attention + "o_proj.bias", hidden}});
+    }
     norm(part + "mlp_norm", hidden, "model.layers." + i + ".post_attention_layernorm.weight");
     matrix(part + "gate_up", hidden,
            {{mlp + "gate_proj.weight", inner}, {mlp + "up_proj.weight", inner}});
@@ -75,12 +88,18 @@ class Layout {
   }
 
   void norm(const std::string& name, int64_t size, const std::string& tensor) {
+    row(PartKind::kNorm, name, {{tensor, size}});
+  }
+
+  void row(PartKind kind, const std::string& name, const std::vector<Source>& sources) {
     WeightPart part;
     part.name = name;
+    part.kind = kind;
     part.rows = 1;
-    part.cols = size;
-    part.norm = true;
-    wanted.push_back({tensor, {static_cast<uint64_t>(size)}, parts.size()});
+    for (const Source& source : sources) {
+      part.cols += source.rows;
+      wanted.push_back({source.name, {static_cast<uint64_t>(source.rows)}, parts.size()});
+    }
     parts.push_back(std::move(part));
   }
 };
@@ -136,6 +155,12 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
   return text + "]";
 }
 
+/// Where a tensor ends in the memory of its part, whose elements are of `type`.
+uint64_t end_of(const Binding& binding, DType type) {
+  const TensorInfo& info = binding.source->info;
+  return binding.offset + info.bytes / dtype_size(info.type) * dtype_size(type);
+}
+
 /// Gives each part its bindings; stacked tensors lie one below the other.
 void bind_tensors(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted,
                   std::vector<WeightPart>& parts) {
@@ -148,16 +173,15 @@ void bind_tensors(const Checkpoint& checkpoint, const std::vector<Wanted>& wante
            shape_text(entry.info.shape), ", but config.json asks for ", shape_text(tensor.shape));
     }
     WeightPart& part = parts[tensor.part];
-    if (!part.norm && first_matrix == nullptr) first_matrix = &entry;
-    if (!part.norm && entry.info.type != first_matrix->info.type) {
+    const bool is_matrix = part.kind == PartKind::kMatrix;
+    if (is_matrix && first_matrix == nullptr) first_matrix = &entry;
+    if (is_matrix && entry.info.type != first_matrix->info.type) {
       fail(ExitCode::kModel, file, ": tensor ", quoted(tensor.name), " is ",
            dtype_name(entry.info.type), ", but ", quoted(first_matrix->info.name), " is ",
            dtype_name(first_matrix->info.type), "; all matrices must have one type");
     }
-    part.type = entry.info.type;
-    const uint64_t offset = part.bindings.empty() ? 0
-                                                  : part.bindings.back().offset +
-                                                        part.bindings.back().source->info.bytes;
+    part.type = is_matrix ? entry.info.type : DType::kF32;
+    const uint64_t offset = part.bindings.empty() ? 0 : end_of(part.bindings.back(), part.type);
     part.bindings.push_back({&entry, offset});
   }
 }
@@ -177,7 +201,7 @@ uint64_t total_bytes(const std::vector<WeightPart>& parts) {
 uint64_t WeightPart::bytes() const {
   const std::optional<uint64_t> bytes =
       checked_mul(static_cast<uint64_t>(rows), static_cast<uint64_t>(cols),
-                  norm ? uint64_t{sizeof(float)} : dtype_size(type));
+                  kind == PartKind::kMatrix ? dtype_size(type) : uint64_t{sizeof(float)});
   if (!bytes) fail(ExitCode::kModel, "the size of ", name, " overflows 64 bits");
   return *bytes;
 }

@@ -45,17 +45,18 @@ void add_stop_options(OptionSet& set, GenerateOptions& options) {
 }
 
 void add_sampler_options(OptionSet& set, GenerateOptions& options) {
-  SamplerOptions& sampler = options.sampler;
+  SamplerFlags& sampler = options.sampler;
   set.begin_group("Sampling");
-  set.add_number({"--temp,--temperature", "X", "temperature, 0 to 100; 0: the likeliest token"},
-                 sampler.temperature, Range<float>{0, 100});
-  set.add_number({"--top-k", "N", "draw from the N likeliest tokens; 0: off"}, sampler.top_k,
-                 Range<int32_t>{0, kMaxInt32});
-  set.add_number({"--top-p", "X", "draw from the likeliest that reach X, over 0; 1: off"},
+  set.add_number(
+      {"--temp,--temperature", "X", "temperature, 0 to 100; 0: greedy (default model's, or 0)"},
+      sampler.temperature, Range<float>{0, 100});
+  set.add_number({"--top-k", "N", "of the N likeliest; 0: off (default model's, or 0)"},
+                 sampler.top_k, Range<int32_t>{0, kMaxInt32});
+  set.add_number({"--top-p", "X", "of the likeliest that reach X; 1: off (default model's, or 1)"},
                  sampler.top_p, Range<float>{0, 1, true});
-  set.add_number({"--min-p", "X", "at least X times the likeliest, 0 to 1; 0: off"}, sampler.min_p,
-                 Range<float>{0, 1});
-  set.add_number({"--repeat-penalty", "X", "on tokens that came before, over 0; 1: off"},
+  set.add_number({"--min-p", "X", "at least X times the likeliest (default model's, or 0)"},
+                 sampler.min_p, Range<float>{0, 1});
+  set.add_number({"--repeat-penalty", "X", "on tokens that came before (default model's, or 1)"},
                  sampler.repeat_penalty, Range<float>{0, kMaxFloat, true});
   set.add_number({"--seed", "N", "0 to 2^64-1, decimal (default: drawn, and told)"}, options.seed,
                  Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});

@@ -52,6 +52,15 @@ struct OutputOptions {
   std::filesystem::path file;  // empty: stdout
 };
 
+/// What the user says about drawing; the rest is as the model's makers would have it, or greedy.
+struct SamplerFlags {
+  std::optional<float> temperature;
+  std::optional<int32_t> top_k;
+  std::optional<float> top_p;
+  std::optional<float> min_p;
+  std::optional<float> repeat_penalty;
+};
+
 struct GenerateOptions {
   ModelOptions model;
   ComputeOptions compute;
@@ -61,7 +70,7 @@ struct GenerateOptions {
   bool strict_utf8 = false;                // invalid UTF-8 in the prompt is an error
 
   int64_t max_tokens = 256;  // -1: until EOS or the end of the context
-  SamplerOptions sampler;    // its seed is the one below, or one that was drawn
+  SamplerFlags sampler;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop_strings;  // none is empty
   bool ignore_eos = false;

@@ -10,14 +10,15 @@
 #include "src/commands/commands.h"
 #include "src/commands/generate_output.h"
 #include "src/commands/kept_output.h"
+#include "src/commands/sampling.h"
 #include "src/commands/session.h"
 #include "src/layer_dump.h"
 
 namespace winnow {
 namespace {
 
-SamplerOptions sampler_options(const GenerateOptions& options) {
-  SamplerOptions sampler = options.sampler;
+SamplerOptions sampler_options(const GenerateOptions& options, const ModelConfig& config) {
+  SamplerOptions sampler = choose_sampler(options.sampler, config.sampling);
   if (options.seed) {
     sampler.seed = *options.seed;
   } else if (sampler.temperature > 0) {
@@ -59,7 +60,7 @@ GenerateRequest make_request(const GenerateOptions& options, const ModelFiles& f
   // The last token that is drawn needs no row in the cache.
   const int64_t room = context - n_prompt + 1;
   request.max_tokens = options.max_tokens < 0 ? room : std::min(options.max_tokens, room);
-  request.sampler = sampler_options(options);
+  request.sampler = sampler_options(options, files.config);
   if (!options.ignore_eos) request.stop_ids = files.stop_ids;
   request.stop_strings = options.stop_strings;
   request.logprobs = options.logprobs.value_or(-1);
@@ -136,6 +137,8 @@ ExitCode run_generate(const GenerateOptions& options) {
   const std::optional<LayerDump> dump = open_dump(options, files.config);
   auto device = open_device(files, options.compute, console);
   const RunShape shape = make_shape(options, files, request, *device, context, console);
+  const std::string sampling = model_sampling(options.sampler, files.config.sampling);
+  if (!sampling.empty()) console.summary("sampler " + sampling + " (generation_config.json)");
   if (!options.seed && request.sampler.temperature > 0) {
     console.summary("seed    " + std::to_string(request.sampler.seed));
   }

@@ -15,6 +15,17 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
+const char* rope_name(RopeType type) {
+  switch (type) {
+    case RopeType::kDefault: return "default";
+    case RopeType::kLinear: return "linear";
+    case RopeType::kDynamic: return "dynamic";
+    case RopeType::kYarn: return "yarn";
+    case RopeType::kLlama3: return "llama3";
+  }
+  return "";
+}
+
 OrderedJson config_json(const ModelConfig& c) {
   return {{"hidden_size", c.hidden_size},
           {"intermediate_size", c.intermediate_size},
@@ -26,6 +37,12 @@ OrderedJson config_json(const ModelConfig& c) {
           {"max_position_embeddings", c.max_positions},
           {"rms_norm_eps", c.rms_norm_eps},
           {"rope_theta", c.rope_theta},
+          {"rope_type", rope_name(c.rope.type)},
+          {"rope_factor", c.rope.factor},
+          {"sliding_window", c.window > 0 ? OrderedJson(c.window) : OrderedJson()},
+          {"qkv_bias", c.qkv_bias},
+          {"o_bias", c.o_bias},
+          {"qk_norm", c.qk_norm},
           {"tie_word_embeddings", c.tied_embeddings}};
 }
 

@@ -16,10 +16,10 @@ ModelFiles noted(ModelFiles files, const Console& console) {
 
 int64_t context_size(const ModelConfig& config, int64_t requested, const Console& console) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows are counted in 32 bits
-  if (requested == 0) return std::min(config.max_positions, kMost);
-  if (requested > config.max_positions) {
+  if (requested == 0) return std::min(config.context(), kMost);
+  if (requested > config.context()) {
     console.warn("-c " + std::to_string(requested) + ": the model was trained for " +
-                 std::to_string(config.max_positions) + " tokens");
+                 std::to_string(config.context()) + " tokens");
   }
   return requested;
 }

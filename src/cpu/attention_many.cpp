@@ -42,6 +42,7 @@ struct Strip {
   std::vector<Columns> out;  // [head_dim]
   Columns max, sum;
   IntVec visible[2];   // rows that the query may see, masks aside
+  IntVec oldest[2];    // place in the text that the query's window begins at
   UintVec bit[2];      // the query's bit in the masks
   int64_t n_rows = 0;  // the most of `visible`
 };
@@ -101,6 +102,7 @@ class QueryBlock {
       const bool used = query < n_queries_;
       const int64_t visible = used ? p_.kv.visible_to(head_, batch_row(query)) : 0;
       strip.visible[j / kLanes][j % kLanes] = static_cast<int32_t>(visible);
+      strip.oldest[j / kLanes][j % kLanes] = used ? p_.kv.window_start(head_, batch_row(query)) : 0;
       strip.bit[j / kLanes][j % kLanes] = used ? 1U << group_head(query) : 0U;
       strip.n_rows = std::max(strip.n_rows, visible);
       if (!used) continue;
@@ -118,7 +120,7 @@ class QueryBlock {
       multiply_rows(std::min(kTileRows, n - c), k, floats(strip.q), kTileCols, head_dim_,
                     [&](int r, const Columns& sum) { scores[r] = sum; });
     }
-    const Columns rescale = take_scores(strip, p_.kv.mask + entry, row, n);
+    const Columns rescale = take_scores(strip, entry, row, n);
     for (int64_t d = 0; d < head_dim_; d += kTileRows) {
       const TileRows v_turned{p_.v_row(entry) + d, 1, head_dim_};
       Columns* out = &strip.out[static_cast<size_t>(d)];
@@ -136,12 +138,12 @@ class QueryBlock {
   }
 
   /// The scores of n rows become weights e^(score - max), and join `max` and `sum`. Returns what
-  /// the earlier weights shrink by.  mask [n]: of rows [row, row + n)
-  Columns take_scores(Strip& strip, const uint32_t* mask, int64_t row, int64_t n) {
+  /// the earlier weights shrink by. entry: of row `row`.
+  Columns take_scores(Strip& strip, int64_t entry, int64_t row, int64_t n) {
     Columns rescale;
     for (int half = 0; half < 2; ++half) {
       const Vec old_max = strip.max.half[half];
-      const Vec new_max = hide_unseen(strip, half, mask, row, n);
+      const Vec new_max = hide_unseen(strip, half, entry, row, n);
       // Where no row was seen so far, -infinity less itself would be NaN.
       const Vec reference = new_max == kMinusInfinity ? Vec{} : new_max;
       Vec block_sum{};
@@ -157,15 +159,17 @@ class QueryBlock {
     return rescale;
   }
 
-  /// Scores of rows that come after a query's own, or whose mask hides them, become -infinity.
-  /// Returns the greatest of the others and of those before.
-  Vec hide_unseen(const Strip& strip, int half, const uint32_t* mask, int64_t row, int64_t n) {
+  /// Scores of rows that come after a query's own, lie before its window, or whose mask hides them,
+  /// become -infinity. Returns the greatest of the others and of those before.
+  Vec hide_unseen(const Strip& strip, int half, int64_t entry, int64_t row, int64_t n) {
+    const uint32_t* mask = p_.kv.mask + entry;
     const IntVec visible = strip.visible[half] - static_cast<int32_t>(row);  // of this block
     const UintVec bit = strip.bit[half];
     Vec most = strip.max.half[half];
     for (int64_t c = 0; c < n; ++c) {
       Vec& score = scores_[static_cast<size_t>(c)].half[half];
-      const IntVec seen = ((bit & mask[c]) != 0) & (visible > static_cast<int32_t>(c));
+      IntVec seen = ((bit & mask[c]) != 0) & (visible > static_cast<int32_t>(c));
+      if (p_.kv.window != 0) seen &= strip.oldest[half] <= p_.kv.position[entry + c];
       score = seen ? score : broadcast(kMinusInfinity);
       most = max(score, most);
     }

@@ -49,17 +49,19 @@ Vec eight_scores(const float* q, const float* k, int64_t n, int64_t head_dim) {
   return scores;
 }
 
-/// The scores of one query for n rows; -infinity where the mask hides a row, and past n.
-/// k [n, head_dim]; mask [n]; scores [kBlockRows]
-void score_block(const AttentionProblem& p, const float* q, const float* k, const uint32_t* mask,
-                 int64_t g, int64_t n, float* scores) {
+/// The scores of one query, head g of its group, for the n rows from `entry` on; -infinity where
+/// the mask hides a row or it lies before the window that begins at `start`, and past n.
+/// scores [kBlockRows]
+void score_block(const AttentionProblem& p, const float* q, int64_t g, int32_t start, int64_t entry,
+                 int64_t n, float* scores) {
   for (int64_t c = 0; c < kBlockRows; c += kLanes) {
     Vec eight = broadcast(kMinusInfinity);
     if (c < n) {
-      eight = eight_scores(q, k + c * p.config.head_dim, n - c, p.config.head_dim) * p.scale;
+      eight = eight_scores(q, p.k_row(entry + c), n - c, p.config.head_dim) * p.scale;
     }
     for (int64_t i = 0; i < kLanes; ++i) {
-      const bool seen = c + i < n && ((mask[c + i] >> g) & 1U) != 0;
+      const int64_t at = entry + c + i;
+      const bool seen = c + i < n && ((p.kv.mask[at] >> g) & 1U) != 0 && p.kv.in_window(at, start);
       scores[c + i] = seen ? eight[i] : kMinusInfinity;
     }
   }
@@ -100,12 +102,13 @@ class Span {
   /// partials [group]; out [group, head_dim], zeros before
   void run(int64_t h, int64_t i, int64_t row, int64_t n, Partial* partials, float* out) {
     const float* q = p_.q + p_.query_offset(h, i, 0);
+    const int32_t start = p_.kv.window_start(h, i);
     for (int64_t done = 0; done < n; done += kBlockRows) {
       const int64_t entry = p_.kv.first[h] + row + done;
       const int64_t n_block = std::min(kBlockRows, n - done);
       for (int64_t g = 0; g < group_; ++g) {
         float* scores = &scores_[static_cast<size_t>(g * kBlockRows)];
-        score_block(p_, q + g * head_dim_, p_.k_row(entry), p_.kv.mask + entry, g, n_block, scores);
+        score_block(p_, q + g * head_dim_, g, start, entry, n_block, scores);
         rescale_[static_cast<size_t>(g)] = take_scores(scores, partials[g]);
       }
       add_values(p_.v_row(entry), n_block, out);

@@ -92,9 +92,13 @@ class CpuDevice final : public Device {
     norm(batch, w.attention_norm, space.normed);
     cpu::matmul(w.qkv, space.normed, batch.n, space.wide);
     if (batch.stopped != nullptr && *batch.stopped != 0) return;
+    if (w.qkv_bias != nullptr) cpu::add_bias(w.qkv_bias, batch.n, config_.qkv_size(), space.wide);
+    const RopeFrequencies frequencies = rope_frequencies(config_, text_length(batch));
 #pragma omp parallel for schedule(static) if (batch.n > 1)
     for (int64_t i = 0; i < batch.n; ++i) {
-      rotate_and_store(batch, i, space.wide + i * config_.qkv_size(), floats(a.q), kv);
+      float* const qkv = space.wide + i * config_.qkv_size();
+      if (w.q_norm != nullptr) norm_heads(w, qkv);
+      rotate_and_store(batch, i, frequencies, qkv, floats(a.q), kv);
     }
   }
 
@@ -104,6 +108,7 @@ class CpuDevice final : public Device {
 
   void attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) override {
     cpu::matmul(w.o, floats(a.attention), batch.n, batch.x, true);
+    if (w.o_bias != nullptr) cpu::add_bias(w.o_bias, batch.n, config_.hidden_size, batch.x);
   }
 
   void gate_up(const LayerWeights& w, const Batch& batch, const Activations& a) override {
@@ -221,10 +226,23 @@ class CpuDevice final : public Device {
     cpu::rmsnorm(batch.x, weight, config_.rms_norm_eps, batch.n, config_.hidden_size, normed);
   }
 
+  /// A decode step is one row: the text ends with it.
+  static int64_t text_length(const Batch& batch) {
+    return batch.length > 0 ? batch.length : batch.position[0] + 1;
+  }
+
+  /// Each head of q and k by itself, in place.  qkv [qkv_size]
+  void norm_heads(const LayerWeights& w, float* qkv) const {
+    float* const k = qkv + config_.q_size();
+    const float eps = config_.rms_norm_eps;
+    cpu::rmsnorm(qkv, w.q_norm, eps, config_.n_heads, config_.head_dim, qkv);
+    cpu::rmsnorm(k, w.k_norm, eps, config_.n_kv_heads, config_.head_dim, k);
+  }
+
   /// Rotates q and k of batch row i to its place in the text, or in each KV head's cache, and makes
   /// k and v the head's row.  qkv [qkv_size]; q [n, n_heads, head_dim]
-  void rotate_and_store(const Batch& batch, int64_t i, const float* qkv, float* q,
-                        const KvRows& kv) const {
+  void rotate_and_store(const Batch& batch, int64_t i, const RopeFrequencies& frequencies,
+                        const float* qkv, float* q, const KvRows& kv) const {
     const int64_t head_dim = config_.head_dim;
     const int64_t queries = config_.group() * head_dim;  // width of a group's queries
     float cos_sin[kMaxHeadDim];
@@ -232,7 +250,7 @@ class CpuDevice final : public Device {
     for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
       const int64_t place = kv.places_in_cache() ? kv.visible_to(h, i) - 1 : batch.position[i];
       if (place != angles_of) {
-        cpu::rope_angles(static_cast<int32_t>(place), config_.rope_theta, head_dim, cos_sin);
+        cpu::rope_angles(static_cast<int32_t>(place), frequencies, head_dim, cos_sin);
         angles_of = place;
       }
       cpu::rope(qkv + h * queries, cos_sin, config_.group(), head_dim,

@@ -33,16 +33,21 @@ void rmsnorm(const float* x, const float* weight, float eps, int64_t n, int64_t 
   }
 }
 
-// Frequencies and angles are rounded to fp32, as they were when the models were trained: at long
-// positions the rounding is part of what the weights have learned.
-void rope_angles(int32_t position, double theta, int64_t head_dim, float* cos_sin) {
+// Angles are rounded to fp32, as they were when the models were trained: at long positions the
+// rounding is part of what the weights have learned.
+void rope_angles(int32_t position, const RopeFrequencies& frequencies, int64_t head_dim,
+                 float* cos_sin) {
   const int64_t half = head_dim / 2;
   for (int64_t i = 0; i < half; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-    const float frequency = 1.0F / std::pow(static_cast<float>(theta), exponent);
-    const float angle = static_cast<float>(position) * frequency;
-    cos_sin[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-    cos_sin[half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+    const double angle = static_cast<float>(position) * frequencies.value[i];
+    cos_sin[i] = static_cast<float>(std::cos(angle)) * frequencies.scale;
+    cos_sin[half + i] = static_cast<float>(std::sin(angle)) * frequencies.scale;
+  }
+}
+
+void add_bias(const float* bias, int64_t n, int64_t size, float* x) {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < size; ++j) x[i * size + j] += bias[j];
   }
 }
 

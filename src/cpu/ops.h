@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "src/device.h"
+#include "src/rope.h"
 #include "weights/config.h"
 
 namespace winnow::cpu {
@@ -15,15 +16,20 @@ void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale);
 /// y = x / sqrt(mean(x^2) + eps) * weight, row by row.  x, y [n, size]; weight [size]; all fp32
 void rmsnorm(const float* x, const float* weight, float eps, int64_t n, int64_t size, float* y);
 
-/// Turns pair i of each head by the angle position * theta^(-2i / head_dim). Pairs are half a head
-/// apart, (x[i], x[i + head_dim/2]), as Hugging Face's checkpoints are laid out:
+/// Turns pair i of each head by the angle position * frequency[i]. Pairs are half a head apart,
+/// (x[i], x[i + head_dim/2]), as Hugging Face's checkpoints are laid out:
 ///   y[i]       = x[i] cos - x[i + d/2] sin
 ///   y[i + d/2] = x[i + d/2] cos + x[i] sin
 /// x, y [n_heads, head_dim] fp32, may be the same; cos_sin [head_dim] from rope_angles
 void rope(const float* x, const float* cos_sin, int64_t n_heads, int64_t head_dim, float* y);
 
-/// The cosines (first half) and sines (second half) for one position.  cos_sin [head_dim]
-void rope_angles(int32_t position, double theta, int64_t head_dim, float* cos_sin);
+/// The cosines (first half) and sines (second half) for one position, times frequencies.scale.
+/// cos_sin [head_dim]
+void rope_angles(int32_t position, const RopeFrequencies& frequencies, int64_t head_dim,
+                 float* cos_sin);
+
+/// x += bias, row by row.  x [n, size]; bias [size]
+void add_bias(const float* bias, int64_t n, int64_t size, float* x);
 
 /// h = silu(gate) * up, silu(z) = z / (1 + e^-z).  gate_up [n, 2 * size]: gate, then up; h [n,
 /// size]

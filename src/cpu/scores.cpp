@@ -31,15 +31,17 @@ void for_rows(const ModelConfig& config, const Zones& zones, int64_t work, F&& f
   }
 }
 
-/// Calls score(head, entry) for every query head and every row that it sees.
-template <class F>
+/// Calls score(head, entry) for every query head and every row that its mask shows it, and that
+/// shows(h, entry).
+template <class Shows, class F>
 void score_rows(const ModelConfig& config, const KvRows& kv, const Zones& zones, int64_t work,
-                const ScoreLists& lists, F&& score) {
+                const ScoreLists& lists, Shows&& shows, F&& score) {
   const int64_t group = config.group();
   for_rows(config, zones, work, [&](int64_t h, int64_t r) {
     const int64_t entry = kv.first[h] + r;
+    const bool shown = shows(h, entry);
     for (int64_t g = 0; g < group; ++g) {
-      const bool seen = ((kv.mask[entry] >> g) & 1U) != 0;
+      const bool seen = shown && ((kv.mask[entry] >> g) & 1U) != 0;
       const int64_t head = h * group + g;
       lists.score[head * lists.stride + r] = seen ? score(head, entry) : kMinusInfinity;
     }
@@ -112,7 +114,11 @@ void attention_scores(const ModelConfig& config, const float* q, const KvRows& k
     for (int64_t d = 0; d < head_dim; ++d) dot += query[d] * key[d];
     return dot * scale;
   };
-  score_rows(config, kv, zones, zones.max_rows * config.q_size(), lists, score);
+  // The query is that of the last row.
+  const auto in_window = [&](int64_t h, int64_t entry) {
+    return kv.in_window(entry, kv.window_start_of(kv.first[h] + zones.rows[h] - 1));
+  };
+  score_rows(config, kv, zones, zones.max_rows * config.q_size(), lists, in_window, score);
 }
 
 void random_scores(const ModelConfig& config, uint64_t seed, const KvRows& kv, const Zones& zones,
@@ -120,7 +126,8 @@ void random_scores(const ModelConfig& config, uint64_t seed, const KvRows& kv, c
   const auto score = [&](int64_t head, int64_t entry) {
     return random_score(seed, head, kv.position[entry]);
   };
-  score_rows(config, kv, zones, zones.max_rows * config.n_heads * kProducts, lists, score);
+  const auto any = [](int64_t, int64_t) { return true; };
+  score_rows(config, kv, zones, zones.max_rows * config.n_heads * kProducts, lists, any, score);
 }
 
 void combine_scores(const ModelConfig& config, const ScoreLists& from, GroupScore how,

@@ -38,11 +38,12 @@ void rotate_rows(const ModelConfig& config, const KvRows& kv) {
   const int64_t head_dim = config.head_dim;
   const int64_t n_places = *std::max_element(kv.visible, kv.visible + config.n_kv_heads);
   const int64_t work = 2 * n_places * config.kv_size();
+  const RopeFrequencies frequencies = rope_frequencies(config, 0);
   // Place by place, so that its angles are computed once for all heads.
 #pragma omp parallel for schedule(static) if (work >= kParallelWork)
   for (int64_t place = 0; place < n_places; ++place) {
     float cos_sin[kMaxHeadDim];
-    rope_angles(static_cast<int32_t>(place), config.rope_theta, head_dim, cos_sin);
+    rope_angles(static_cast<int32_t>(place), frequencies, head_dim, cos_sin);
     for (int64_t h = 0; h < config.n_kv_heads; ++h) {
       if (place >= kv.visible[h] - 1) continue;  // the last place is that of the row at slot
       const int64_t entry = kv.first[h] + row_at(kv, h, place);

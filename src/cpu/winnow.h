@@ -13,7 +13,7 @@ namespace winnow::cpu {
 /// there yet, or leaves.
 void rotate_rows(const ModelConfig& config, const KvRows& kv);
 
-/// score = q k / sqrt(head_dim), -infinity where the mask hides the row.
+/// score = q k / sqrt(head_dim), -infinity where the mask or the window hides the row.
 /// q [n_heads, head_dim] fp32; lists.n is n_heads
 void attention_scores(const ModelConfig& config, const float* q, const KvRows& kv,
                       const Zones& zones, const ScoreLists& lists);

@@ -16,7 +16,8 @@ namespace winnow {
 ///
 /// Row i of a batch becomes row slot[h] + appended + i. It attends to those of the rows [0,
 /// visible[h] + appended + i) whose mask has the query head's bit; it is itself the last one added.
-/// A ring takes one row at a time.
+/// A ring takes one row at a time. Where there is a window, a batch row sees only those of these
+/// rows whose place in the text is one of the last `window` up to its own.
 struct KvRows {
   void* k = nullptr;                   // [entries, head_dim] T, rotated to their positions
   void* v = nullptr;                   // [entries, head_dim] T
@@ -30,6 +31,7 @@ struct KvRows {
   int64_t appended = 0;                // rows that earlier chunks of this pass have added to a head
   int64_t capacity = 0;                // no head holds more rows, ever: what launches are sized for
   int64_t entries = 0;                 // that there is memory for, of all heads
+  int64_t window = 0;                  // places of the text that a token sees; 0: all
 
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
   /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k
@@ -41,6 +43,20 @@ struct KvRows {
 
   /// Rows of KV head h that batch row i may see, masks aside.
   constexpr int64_t visible_to(int64_t h, int64_t i) const { return visible[h] + appended + i; }
+
+  /// The first place in the text that batch row i sees. Its own row must be there.
+  constexpr int32_t window_start(int64_t h, int64_t i) const {
+    return window_start_of(first[h] + row_of(h, i));
+  }
+  /// The same for the token whose row is `entry`.
+  constexpr int32_t window_start_of(int64_t entry) const {
+    return window == 0 ? 0 : static_cast<int32_t>(position[entry] - window + 1);
+  }
+
+  /// Whether the window that begins at `start` shows this entry.
+  constexpr bool in_window(int64_t entry, int32_t start) const {
+    return window == 0 || position[entry] >= start;
+  }
 
   /// How many older rows the head holds beside row r, once the row at slot is the newest.
   constexpr int64_t place_of(int64_t h, int64_t r) const {

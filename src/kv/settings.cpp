@@ -176,6 +176,9 @@ void check_kv(const KvOptions& options) {
 KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType type,
                       int64_t prompt_tokens) {
   check_kv(options);
+  if (options.places_in_cache && config.rope.type == RopeType::kDynamic) {
+    fail(ExitCode::kUsage, "--kv-positions cache does not go with rope_type 'dynamic'");
+  }
   if (options.policy == "full") return {};
   KvSettings settings;
   settings.policy = make_policy(options.policy, options.seed);

@@ -72,7 +72,7 @@ void rope_on_cpu(RopeCase& c, std::vector<float>& q) {
   std::vector<float> angles(static_cast<size_t>(d));
   for (int64_t i = 0; i < c.n; ++i) {
     for (int64_t h = 0; h < shape.n_kv_heads; ++h) {
-      cpu::rope_angles(c.place(h, i), shape.rope_theta, d, angles.data());
+      cpu::rope_angles(c.place(h, i), rope_frequencies(shape, 0), d, angles.data());
       const float* row = &c.qkv.values[size_t(i * shape.qkv_size())];
       const int64_t queries = h * shape.group() * d;
       cpu::rope(row + queries, angles.data(), shape.group(), d,
@@ -104,8 +104,7 @@ void check_rotated_again(const RopeCase& c, const GpuLayer& rows) {
   const GpuLayer again(later, c.type);
   KvRows kv = again.view();
   kv.k_plain = rows.k_plain.data();
-  cuda::rotate_rows(kv, cuda::heads_of(later.config), c.type,
-                    cuda::rope_frequencies(later.config.rope_theta, later.config.head_dim),
+  cuda::rotate_rows(kv, cuda::heads_of(later.config), c.type, rope_frequencies(later.config, 0),
                     nullptr);
   CHECK(same(again.numbers(again.k, c.type), rows.numbers(rows.k, c.type)));
 }
@@ -130,7 +129,7 @@ void check(RopeCase c) {
                         .batch = batch,
                         .heads = cuda::heads_of(shape),
                         .kv = kv},
-                       cuda::rope_frequencies(shape.rope_theta, shape.head_dim), nullptr);
+                       rope_frequencies(shape, 0), nullptr);
   const bool rings = c.layer.ring_rows.back() > 0;
   if (c.in_cache && !rings) check_rotated_again(c, rows);
 

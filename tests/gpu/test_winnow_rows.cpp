@@ -137,8 +137,8 @@ void check_rotate(const ModelConfig& c, DType type, int32_t turn) {
   std::vector<float> k[2];
   for (std::vector<float>& rotated : k) {
     const GpuLayer rows(layer, type);
-    cuda::rotate_rows(rows.view_in_cache(), cuda::heads_of(c), type,
-                      cuda::rope_frequencies(c.rope_theta, c.head_dim), nullptr);
+    cuda::rotate_rows(rows.view_in_cache(), cuda::heads_of(c), type, rope_frequencies(c, 0),
+                      nullptr);
     rotated = rows.numbers(rows.k, type);
     CHECK(same(rows.numbers(rows.k_plain, type), layer.k_plain));
     CHECK(same(rows.numbers(rows.v, type), layer.v));

@@ -55,6 +55,19 @@ inline std::vector<float> last_logits(const Sequence& sequence, const Model& mod
   return logits;
 }
 
+/// The `n` likeliest tokens after `prompt`, each read before the next.
+inline std::vector<int32_t> greedy_tokens(const Model& model, std::span<const int32_t> prompt,
+                                          size_t n) {
+  Sequence sequence(model.network(), static_cast<int64_t>(prompt.size() + n), 0);
+  sequence.prefill(prompt);
+  std::vector<int32_t> tokens;
+  while (tokens.size() < n) {
+    tokens.push_back(sequence.sample(static_cast<int32_t>(model.config.vocab_size), {}));
+    sequence.decode();
+  }
+  return tokens;
+}
+
 /// The last logits where the first token is read as a prompt and the others in decode steps.
 inline std::vector<float> stepwise_logits(const Model& model, std::span<const int32_t> tokens) {
   Sequence sequence(model.network(), static_cast<int64_t>(tokens.size()), 0);

@@ -26,6 +26,13 @@ struct TinyModel {
   bool sharded = false;  // two shards and an index
   DType type = DType::kF32;
   uint64_t seed = 1;
+  std::string model_type = "llama";  // qwen2: biases; qwen3: norms of q and k
+  bool attention_bias = false;
+  int64_t window = 0;       // 0: none
+  std::string rope = "{}";  // rope_parameters, JSON
+
+  bool has_qkv_bias() const { return attention_bias || model_type == "qwen2"; }
+  bool has_o_bias() const { return attention_bias && model_type != "qwen2"; }
 };
 
 /// The generator of the weights (splitmix64); uniform in [-1, 1).
@@ -51,7 +58,8 @@ inline std::string tiny_config_json(const TinyModel& model, const std::string& m
   const auto number = [](const char* key, int64_t value) {
     return ",\"" + std::string(key) + "\":" + std::to_string(value);
   };
-  return R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_act":"silu")" +
+  const auto flag = [](bool value) { return value ? "true" : "false"; };
+  return R"({"hidden_act":"silu","model_type":")" + model.model_type + "\"" +
          number("hidden_size", model.hidden_size) +
          number("intermediate_size", model.intermediate_size) +
          number("num_hidden_layers", model.n_layers) +
@@ -60,8 +68,11 @@ inline std::string tiny_config_json(const TinyModel& model, const std::string& m
          number("vocab_size", model.vocab_size) +
          number("max_position_embeddings", model.max_positions) +
          ",\"rms_norm_eps\":1e-05,\"rope_theta\":" + std::to_string(model.rope_theta) +
-         ",\"tie_word_embeddings\":" + (model.tied ? "true" : "false") + ",\"bos_token_id\":1" +
-         more + "}";
+         ",\"tie_word_embeddings\":" + flag(model.tied) + ",\"bos_token_id\":1" +
+         ",\"attention_bias\":" + flag(model.attention_bias) +
+         ",\"use_sliding_window\":" + flag(model.window > 0) + ",\"max_window_layers\":0" +
+         (model.window > 0 ? number("sliding_window", model.window) : "") +
+         ",\"rope_parameters\":" + model.rope + more + "}";
 }
 
 /// One random tensor: `mean` + uniform in [-scale, scale).
@@ -85,10 +96,11 @@ inline std::vector<TestTensor> tiny_tensors(const TinyModel& model) {
                                     {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)}, 0,
                                     scale, random));
   };
-  const auto norm = [&](const std::string& name) {
-    tensors.push_back(random_tensor(name, model.type, {static_cast<uint64_t>(model.hidden_size)}, 1,
-                                    0.25F, random));
+  const auto row = [&](const std::string& name, int64_t size, float mean) {
+    tensors.push_back(
+        random_tensor(name, model.type, {static_cast<uint64_t>(size)}, mean, 0.25F, random));
   };
+  const auto norm = [&](const std::string& name) { row(name, model.hidden_size, 1); };
   const int64_t q_size = model.n_heads * model.head_dim;
   const int64_t kv_size = model.n_kv_heads * model.head_dim;
   matrix("model.embed_tokens.weight", model.vocab_size, model.hidden_size);
@@ -103,6 +115,15 @@ inline std::vector<TestTensor> tiny_tensors(const TinyModel& model) {
     matrix(layer + "mlp.gate_proj.weight", model.intermediate_size, model.hidden_size);
     matrix(layer + "mlp.up_proj.weight", model.intermediate_size, model.hidden_size);
     matrix(layer + "mlp.down_proj.weight", model.hidden_size, model.intermediate_size);
+    if (model.has_qkv_bias()) {
+      row(layer + "self_attn.q_proj.bias", q_size, 0);
+      row(layer + "self_attn.k_proj.bias", kv_size, 0);
+      row(layer + "self_attn.v_proj.bias", kv_size, 0);
+    }
+    if (model.has_o_bias()) row(layer + "self_attn.o_proj.bias", model.hidden_size, 0);
+    if (model.model_type != "qwen3") continue;
+    row(layer + "self_attn.q_norm.weight", model.head_dim, 1);
+    row(layer + "self_attn.k_norm.weight", model.head_dim, 1);
   }
   norm("model.norm.weight");
   if (!model.tied) matrix("lm_head.weight", model.vocab_size, model.hidden_size);
