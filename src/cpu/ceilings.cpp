@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "src/base/error.h"
-#include "src/cpu/matmul.h"
+#include "src/cpu/tile.h"
 
 namespace winnow::cpu {
 namespace {
@@ -69,10 +69,11 @@ double product_tflops() {
     {
       std::vector<float> a(kTileRows * kDepth, 1.0F);
       std::vector<float> b(kDepth * kTileCols, 1.0F);
-      std::vector<float> c(kTileRows * kTileCols);
+      std::vector<Columns> c(kTileRows);
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < kTiles; ++i) {
-        tile(kTileRows, a.data(), kDepth, b.data(), kTileCols, kDepth, c.data(), kTileCols, false);
+        multiply_rows(kTileRows, {a.data(), kDepth, 1}, b.data(), kTileCols, kDepth,
+                      [&](int r, const Columns& sum) { c[static_cast<size_t>(r)] = sum; });
       }
     }
   });
