@@ -72,7 +72,7 @@ std::vector<float> expect(QkvCase& c) {
   const int64_t d = shape.head_dim;
   const std::vector<float> qkv = c.exact_qkv();
   std::vector<float> angles(static_cast<size_t>(d)), q(size_t(shape.q_size()));
-  cpu::rope_angles(c.position, shape.rope_theta, d, angles.data());
+  cpu::rope_angles(c.position, rope_frequencies(shape.rope_theta, d), d, angles.data());
   cpu::rope(qkv.data(), angles.data(), shape.n_heads, d, q.data());
   for (int64_t h = 0; h < shape.n_kv_heads; ++h) {
     const int64_t entry = c.layer.first[size_t(h)] + c.layer.slot[size_t(h)];
@@ -111,7 +111,7 @@ struct OnGpu {
                     .q = to.q.data(),
                     .heads = cuda::heads_of(shape),
                     .kv = to.rows.view()},
-                   cuda::rope_frequencies(shape.rope_theta, shape.head_dim), plan, nullptr);
+                   rope_frequencies(shape.rope_theta, shape.head_dim), plan, nullptr);
   }
 
   /// Without a bias, which the plain steps of this test do not add.
@@ -131,7 +131,7 @@ struct OnGpu {
                           .batch = batch,
                           .heads = cuda::heads_of(shape),
                           .kv = to.rows.view()},
-                         cuda::rope_frequencies(shape.rope_theta, shape.head_dim), nullptr);
+                         rope_frequencies(shape.rope_theta, shape.head_dim), nullptr);
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
   }
 

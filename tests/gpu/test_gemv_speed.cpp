@@ -114,7 +114,7 @@ class Steps {
   explicit Steps(const SpeedNetwork& net)
       : net_(net),
         heads_(cuda::heads_of(net.shape.heads)),
-        frequencies_(cuda::rope_frequencies(500'000, heads_.head_dim)) {}
+        frequencies_(rope_frequencies(500'000, heads_.head_dim)) {}
 
   void qkv(const Matrix& w, const cuda::GemvPlan& plan) const {
     const cuda::GemvQkvArgs args{.w = w,
@@ -193,7 +193,7 @@ class Steps {
 
   const SpeedNetwork& net_;
   cuda::Heads heads_;
-  cuda::RopeFrequencies frequencies_;
+  RopeFrequencies frequencies_;
   TestStream stream_;
 };
 
