@@ -45,7 +45,7 @@ double multiplied_elements(const std::string& name) {
   double elements = 0;
   for (const WeightPart& part : shape.plan.parts) {
     const bool looked_up = part.name.find("embed") != std::string::npos;
-    if (part.norm || (looked_up && !shape.config.tied_embeddings)) continue;
+    if (part.kind != PartKind::kMatrix || (looked_up && !shape.config.tied_embeddings)) continue;
     elements += static_cast<double>(part.rows * part.cols);
   }
   return elements;
@@ -86,6 +86,26 @@ TEST_CASE("bench cost: attention, looking at every row that every query head of 
       double rows = 0;
       for (int64_t row = 0; row < older + n; ++row) rows += 2 * (6 + 6) * 4;  // 2 heads: k and v
       check(attention_cost(shape, n, static_cast<double>(older)), q + rows, q, flops);
+    }
+  }
+}
+
+TEST_CASE("bench cost: through a window, looking at every row that is in sight") {
+  CostShape shape = small_shape();
+  for (const int64_t window : {1, 3, 8, 50}) {
+    shape.config.window = window;
+    for (const int64_t n : {1, 2, 7, 20}) {
+      for (const int64_t older : {0, 1, 2, 5, 30}) {
+        double seen = 0;
+        for (int64_t i = older; i < older + n; ++i) {
+          for (int64_t row = 0; row <= i; ++row) seen += i - row < window ? 1 : 0;
+        }
+        double read = 0;  // by any of the batch
+        for (int64_t row = 0; row < older + n; ++row) read += older - row < window ? 1 : 0;
+        const double q = static_cast<double>(n) * 24 * 4;
+        check(attention_cost(shape, n, static_cast<double>(older)), q + read * 2 * (6 + 6) * 4, q,
+              seen * 4 * (2 * 6 + 2 * 6));
+      }
     }
   }
 }

@@ -196,8 +196,8 @@ TEST_CASE("command line: a command's --help lists every option, each with its de
 
 TEST_CASE("command line: the help names the defaults that the values have") {
   const std::string help = printed({"generate", "--help"});
-  for (const char* text : {"(default 256)", "(default auto)", "(default full)", "(default 1)",
-                           "(default all cores)"}) {
+  for (const char* text : {"(default 256)", "(default auto)", "(default full)",
+                           "(default model's, or 1)", "(default all cores)"}) {
     CHECK(help.find(text) != std::string::npos);
   }
   for (const char* command : {"generate", "bench"}) {

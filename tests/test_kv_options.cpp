@@ -57,6 +57,7 @@ TEST_CASE("kv options: all of them") {
       "--kv-sink 8 --kv-recent 100 --kv-group head --kv-fill --kv-recompact 32 --kv-reselect "
       "--kv-positions cache";
   const auto check_all = [](const KvOptions& kv) {
+    REQUIRE(kv.budget.has_value());
     CHECK(kv.policy == "random");
     CHECK(kv.budget->amount == 2048);
     CHECK(kv.sink == 8);
@@ -77,8 +78,10 @@ TEST_CASE("kv options: all of them") {
 
   Line bench = with_policy("random", line);
   bench.insert(bench.begin(), {"bench", "-m", "d"});
-  check_all(parse_as<BenchOptions>(bench).kv);
-  CHECK(parse_as<BenchOptions>(bench).kv.seed == 0);
+  const std::vector<KvOptions> methods = bench_methods(parse_as<BenchOptions>(bench));
+  REQUIRE(methods.size() == 1);
+  check_all(methods.front());
+  CHECK(methods.front().seed == 0);
 }
 
 TEST_CASE("kv options: words") {

@@ -1,5 +1,8 @@
 #include "src/bench/cost.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace winnow {
 namespace {
 
@@ -59,9 +62,14 @@ Cost qkv_cost(const CostShape& shape, int64_t n) {
 Cost attention_cost(const CostShape& shape, int64_t n, double older) {
   const ModelConfig& c = shape.config;
   const double q = number(n) * number(c.q_size()) * bytes(shape.rows);
-  const double rows = (older + number(n)) * number(c.n_kv_heads);
-  const double seen = number(n) * older + number(n) * number(n + 1) / 2;  // by one query head
-  return {.read = q + 2 * rows * key_bytes(shape),
+  const double all = older + number(n);
+  const double window = c.window > 0 ? number(c.window) : all;
+  const double rows = std::min(all, window + number(n - 1));  // that any of the batch sees
+  // The first `growing` batch rows see all that is before them, the others a whole window.
+  const double growing = std::clamp(std::floor(window - older), 0.0, number(n));
+  const double seen =
+      growing * older + growing * (growing + 1) / 2 + (number(n) - growing) * window;
+  return {.read = q + 2 * rows * number(c.n_kv_heads) * key_bytes(shape),
           .written = q,
           .flops = 4 * number(c.head_dim) * number(c.n_heads) * seen};
 }

@@ -2,8 +2,8 @@
 // times are held against.
 //
 //   read, written   bytes that cross the memory's border at least once: weights, K/V rows,
-//                   activations, scores. Positions, masks and counters of attention are left out:
-//                   they are under 2 % of the rows that they belong to
+//                   activations, scores. Positions and masks of attention, under 2 % of the rows
+//                   that they belong to, and biases are left out
 //   flops           a multiplication and an addition are two; norms, softmax and rope are left out
 //
 // A step over n rows of a prompt is declared as if it took them at once: weights are read once.
@@ -44,7 +44,8 @@ Cost down_cost(const CostShape& shape, int64_t n);
 Cost logits_cost(const CostShape& shape, int64_t n);
 
 /// Of one layer: batch row i of n sees the `older` rows that each KV head holds already, and rows
-/// 0..i of the batch. `older` may be a mean over heads.
+/// 0..i of the batch, of all these the last config.window where there is a window. `older` may be a
+/// mean over heads.
 Cost attention_cost(const CostShape& shape, int64_t n, double older);
 
 /// Greedy: one look at every logit.

@@ -41,7 +41,9 @@ struct Step {
 class Kernels {
  public:
   Kernels(const BenchScene& scene, const AddRecord& add)
-      : scene_(scene), device_(scene.device()), add_(add) {}
+      : scene_(scene), device_(scene.device()), shape_(scene.shape), add_(add) {
+    shape_.config.window = 0;  // rows here have none
+  }
 
   void rows(const std::string& name, int64_t n) const;
   void prompt(int64_t n, int64_t depth) const;
@@ -68,6 +70,7 @@ class Kernels {
 
   const BenchScene& scene_;
   Device& device_;
+  CostShape shape_;
   const AddRecord& add_;
 };
 
@@ -121,11 +124,11 @@ void Kernels::rows(const std::string& name, int64_t n) const {
     }
   };
   BenchRecord record = new_record(name, n, 0);
-  record.cost = name == "embed"              ? embed_cost(scene_.shape, n)
-                : name == "attention_output" ? attention_output_cost(scene_.shape, n)
-                : name == "gate_up"          ? gate_up_cost(scene_.shape, n)
-                : name == "down"             ? down_cost(scene_.shape, n)
-                                             : qkv_cost(scene_.shape, n);
+  record.cost = name == "embed"              ? embed_cost(shape_, n)
+                : name == "attention_output" ? attention_output_cost(shape_, n)
+                : name == "gate_up"          ? gate_up_cost(shape_, n)
+                : name == "down"             ? down_cost(shape_, n)
+                                             : qkv_cost(shape_, n);
   add(record, step);
 }
 
@@ -143,7 +146,7 @@ void Kernels::prompt(int64_t n, int64_t depth) const {
     }
   };
   BenchRecord record = new_record("attention_prefill", n, depth);
-  record.cost = attention_cost(scene_.shape, n, static_cast<double>(depth));
+  record.cost = attention_cost(shape_, n, static_cast<double>(depth));
   add(record, step);
 }
 
@@ -164,7 +167,7 @@ void Kernels::cache(const KvOptions& method, int64_t depth) const {
   BenchRecord record = new_record("attention_decode", 1, depth);
   record.policy = method.policy;
   record.budget = budget_rows(kv);
-  record.cost = attention_cost(scene_.shape, 1, static_cast<double>(rows.older()));
+  record.cost = attention_cost(shape_, 1, static_cast<double>(rows.older()));
   add(record, step);
 }
 
@@ -178,7 +181,7 @@ void Kernels::token(const std::string& name) const {
     step.round = [&] {
       device_.logits(scene_.model.weights, memory.batch, memory.a, memory.logits);
     };
-    record.cost = logits_cost(scene_.shape, 1);
+    record.cost = logits_cost(shape_, 1);
   } else {
     step.calls = Device::kMaxDrawn;
     step.short_steps = true;
@@ -190,7 +193,7 @@ void Kernels::token(const std::string& name) const {
     step.after = [&] {
       for (int64_t i = 0; i < step.calls; ++i) device_.take_drawn();
     };
-    record.cost = sample_cost(scene_.shape);
+    record.cost = sample_cost(shape_);
   }
   add(record, step);
 }
@@ -218,12 +221,12 @@ Step Kernels::step_of_winnowing(const std::string& name, const WinnowMemory& m) 
 
 Cost Kernels::cost_of_winnowing(const std::string& name, const WinnowMemory& m) const {
   const int64_t rows = m.zones.max_rows;
-  if (name == "attention_scores") return attention_scores_cost(scene_.shape, rows);
-  if (name == "random_scores") return random_scores_cost(scene_.shape, rows);
-  if (name == "combine_scores") return combine_scores_cost(scene_.shape, rows);
+  if (name == "attention_scores") return attention_scores_cost(shape_, rows);
+  if (name == "random_scores") return random_scores_cost(shape_, rows);
+  if (name == "combine_scores") return combine_scores_cost(shape_, rows);
   if (name == "top_k") return top_k_cost(m.lists().n, m.zone());
   if (name == "list_kept") return list_kept_cost(m.lists().n, m.zone(), m.kept_rows());
-  return gather_rows_cost(scene_.shape, m.kept_rows());
+  return gather_rows_cost(shape_, m.kept_rows());
 }
 
 /// One layer's rows are chosen from; every step finds what the steps before it leave.
