@@ -161,7 +161,7 @@ fuzz: $(FUZZERS)  ## every parser of files, FUZZ_SECONDS each, with clang's libF
 	set -e; for fuzzer in $^; do $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
 	  -artifact_prefix=build-fuzz/; done
 
-FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp)
+FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) $(filter-out %settings.cpp,$(wildcard src/kv/cache_*.cpp))
 build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	@mkdir -p $(@D)
 	tools/install_deps.sh fuzz

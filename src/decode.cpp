@@ -86,6 +86,7 @@ void Sequence::drop_queued() {
 /// The host's side of a step that the device has done, or will before anything else.
 void Sequence::count_step() {
   ++steps_since_selection_;
+  if (options_.kv.recompact > 0) --rows_to_selection_;
   cache_.count_pass(1, meter_);
   meter_.close_pass(1, cache_.next_position());
   cache_.close_step();

@@ -195,6 +195,8 @@ KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   int64_t growth = options_.capacity - cache_.next_position() - n;
   if (kv.recompact > 0) {
     const int64_t to_budget = cache_.empty() && !drops ? kv.budget - n : 0;
+    const bool joins = kind == KvPass::Kind::kInPlace && !cache_.empty();
+    rows_to_selection_opened_ = joins ? rows_to_selection_ - n : to_budget + kv.recompact;
     growth = std::min(growth, to_budget + kv.recompact);
   } else if (ring && (drops || kind == KvPass::Kind::kCopy)) {
     growth = 0;
@@ -208,6 +210,12 @@ void Sequence::close_pass(KvPass& pass) {
   compact_ms_ += pass.compact_ms();
   if (pass.compact_ms() > 0) rows_shared_ = pass.rows_shared();
   steps_since_selection_ = 0;
+  rows_to_selection_ = rows_to_selection_opened_;
+  follow_cache();
+}
+
+/// Steps go on where the cache is now.
+void Sequence::follow_cache() {
   decode_recording_.reset();
   step_recording_.reset();
   cache_.store().bind(state_);
@@ -223,10 +231,7 @@ void Sequence::adopt(std::unique_ptr<KvStore> store, int64_t n) {
   WINNOW_CHECK(cache_.empty() && store->n_layers() == network_.config.n_layers,
                "not the whole store of an empty sequence");
   cache_.replace(std::move(store), n);
-  cache_.store().bind(state_);
-  decode_recording_.reset();
-  step_recording_.reset();
-  upload_position();
+  follow_cache();
 }
 
 void Sequence::take_back(int64_t n) {

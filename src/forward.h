@@ -12,6 +12,7 @@
 #include "src/kv/meter.h"
 #include "src/kv/pass.h"
 #include "src/kv/settings.h"
+#include "src/sequence_state.h"
 #include "weights/config.h"
 #include "weights/model.h"
 
@@ -113,6 +114,20 @@ class Sequence {
   /// See Device::steps_ahead.
   int64_t steps_ahead() const { return device_.steps_ahead(); }
 
+  // Stopping here and going on elsewhere (src/forward_state.cpp).
+
+  /// What it is now, for restore(). The K/V rows are left where they are: cache().store().
+  SequenceState state() const;
+
+  /// Puts the rows of head h of layer l at `to`, as Device::read does.
+  using RowReader = std::function<void(int64_t l, int64_t h, const KvStore::HeadMemory& to)>;
+
+  /// Makes an empty sequence the one that `state` is of: what follows is the same to the bit as if
+  /// that one had gone on with this one's capacity. The settings are the same for both. Fails like
+  /// `read_rows`, with kMemory, and with kPrompt where the capacity is smaller than the text; it is
+  /// empty then.
+  void restore(const SequenceState& state, const RowReader& read_rows);
+
   /// Waits for the device; for timing.
   void wait() const { device_.synchronize(); }
 
@@ -149,6 +164,8 @@ class Sequence {
   void close_pass(KvPass& pass);
   void upload_position();
   void mark_seen(std::span<const int32_t> tokens);
+  void follow_cache();
+  HeadRows restored_head(const HeadRows& head, const SequenceState& state) const;
 
   Network network_;
   Device& device_;
@@ -160,6 +177,8 @@ class Sequence {
   double compact_ms_ = 0;
   int64_t rows_shared_ = 0;
   int64_t steps_since_selection_ = 0;
+  int64_t rows_to_selection_ = 0;         // see SequenceState
+  int64_t rows_to_selection_opened_ = 0;  // the same, once the pass that is open is closed
   StepState state_;
   Batch step_;                    // the one row of decode
   Activations step_activations_;  // of one row

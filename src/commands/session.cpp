@@ -41,13 +41,15 @@ std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOption
 }
 
 void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Device& device,
-                  std::span<const int64_t> prompts, RunShape& shape, const Console& console) {
-  shape.kv = resolve_kv(options, files.config, device.compute_type(), prompts.front());
-  shape.kv_plan = plan_kv(shape.kv, prompts, shape.capacity);
+                  std::span<const int64_t> prompts, RunShape& shape, const Console& console,
+                  const KvStart& start) {
+  const int64_t first = start.position > 0 ? start.first_prompt : prompts.front();
+  shape.kv = resolve_kv(options, files.config, device.compute_type(), first);
+  shape.kv_plan = plan_kv(shape.kv, prompts, shape.capacity, start);
   if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
   const auto number = [](int64_t n) { return std::to_string(n); };
   std::string line = "budget  " + number(shape.kv.budget) + " rows a head: ";
-  if (shape.kv.exceeds(prompts.front())) {
+  if (shape.kv.exceeds(first)) {
     const Shares& shares = shape.kv.shares;
     line += number(shares.sink) + " first, " + number(shares.recent) + " last";
     const int64_t lists = lists_of(shape.kv.group, files.config.group());
@@ -56,7 +58,7 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
       line += lists == 1 ? " between" : " for each of " + number(lists) + " lists";
     }
   } else {
-    line += "the prompt of " + number(prompts.front()) + " fits, every row of it is kept";
+    line += "the prompt of " + number(first) + " fits, every row of it is kept";
   }
   console.summary(line);
 }

@@ -24,10 +24,11 @@ std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOption
                                     const Console& console);
 
 /// What is kept, for a text of up to shape.capacity tokens whose prompts are read in turn: resolves
-/// the options, says what they come to, and plans shape.kv. prompts [at least one]. Fails like
-/// resolve_kv.
+/// the options, says what they come to, and plans shape.kv. prompts [at least one, or none where
+/// the text has begun]. Fails like resolve_kv.
 void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Device& device,
-                  std::span<const int64_t> prompts, RunShape& shape, const Console& console);
+                  std::span<const int64_t> prompts, RunShape& shape, const Console& console,
+                  const KvStart& start = {});
 
 /// Loads the weights behind a progress bar; a signal stops it.
 Model load_with_progress(const ModelFiles& files, std::unique_ptr<Device> device,

@@ -37,26 +37,39 @@ class KvMeter {
   /// Ends a pass of `n` rows, counted in every layer, whose first has the place `position`.
   void close_pass(int64_t n, int64_t position);
 
-  double footprint() const { return ratio(visible_, visible_full_); }
-  double peak_fraction() const { return ratio(most_visible_, most_visible_full_); }
-  double occupancy() const { return ratio(held_, held_full_); }
+  double footprint() const { return ratio(sums_.visible, sums_.visible_full); }
+  double peak_fraction() const { return ratio(sums_.most_visible, sums_.most_visible_full); }
+  double occupancy() const { return ratio(sums_.held, sums_.held_full); }
 
   /// The most entries that were held at a time, in the cache and beside it.
   int64_t most_held() const { return most_held_; }
+
+  /// Sums of entries over a text so far, between two passes: doubles, because a million rows
+  /// squared, times layers and heads, pass 2^63.
+  struct Sums {
+    double visible = 0;
+    double visible_full = 0;
+    double most_visible = 0;
+    double most_visible_full = 0;
+    double held = 0;
+    double held_full = 0;
+  };
+  const Sums& sums() const { return sums_; }
+
+  /// Goes on with a text that was counted elsewhere, `entries` of which are held now. The most that
+  /// was held there is left behind.
+  void resume(const Sums& sums, int64_t entries) {
+    sums_ = sums;
+    count_held(entries);
+  }
 
  private:
   static double ratio(double part, double whole) { return whole > 0 ? part / whole : 1; }
 
   ModelConfig config_;
   int64_t most_held_ = 0;
-  // Sums of entries: doubles, because a million rows squared, times layers and heads, pass 2^63.
-  double visible_ = 0;
-  double visible_full_ = 0;
+  Sums sums_;
   double visible_at_end_ = 0;  // of the last row of the pass that is open, over its layers so far
-  double most_visible_ = 0;
-  double most_visible_full_ = 0;
-  double held_ = 0;
-  double held_full_ = 0;
 };
 
 }  // namespace winnow

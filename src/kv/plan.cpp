@@ -8,7 +8,14 @@ namespace {
 /// The text so far, in the greatest sizes that it can have.
 class Text {
  public:
-  Text(const KvSettings& settings, int64_t capacity) : settings_(settings), capacity_(capacity) {}
+  Text(const KvSettings& settings, int64_t capacity, const KvStart& start)
+      : settings_(settings),
+        capacity_(capacity),
+        position_(start.position),
+        rows_(start.rows),
+        winnowed_(start.winnowed) {
+    if (position_ > 0) plan_.room = winnowed_ ? rows_ + growth() : unwinnowed_room();
+  }
 
   /// The same three ways as KvPass.
   void read(int64_t n) {
@@ -20,8 +27,7 @@ class Text {
       plan_.twice = plan_.twice || again;
     } else if (!winnowed_ && (settings_.recompact == 0 || !again)) {
       rows_ += n;
-      const int64_t before_selection = std::max(rows_, settings_.budget) + settings_.recompact;
-      plan_.room = settings_.recompact > 0 ? std::min(before_selection, capacity_) : capacity_;
+      plan_.room = unwinnowed_room();
     } else {
       rows_ += n;
       plan_.room = std::max(plan_.room, rows_ + growth());
@@ -40,6 +46,11 @@ class Text {
   const KvPlan& plan() const { return plan_; }
 
  private:
+  int64_t unwinnowed_room() const {
+    const int64_t before_selection = std::max(rows_, settings_.budget) + settings_.recompact;
+    return settings_.recompact > 0 ? std::min(before_selection, capacity_) : capacity_;
+  }
+
   int64_t growth() const {
     const int64_t to_come = capacity_ - position_;
     if (settings_.recompact > 0) return std::min(settings_.recompact, to_come);
@@ -64,8 +75,9 @@ class Text {
 
 }  // namespace
 
-KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity) {
-  Text text(settings, capacity);
+KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity,
+               const KvStart& start) {
+  Text text(settings, capacity, start);
   for (const int64_t n : prompts) text.read(n);
   text.write();
   return text.plan();

@@ -14,7 +14,17 @@ struct KvPlan {
   int64_t layer_rows = 0;  // rows of a KV head in the layer scratch; 0: no layer scratch
 };
 
-/// For a text of up to `capacity` tokens whose prompts are read in turn.  prompts [at least one]
-KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity);
+/// The rows that a run begins with, where they come from a file.
+struct KvStart {
+  int64_t first_prompt = 0;  // tokens that the budget was divided for
+  int64_t position = 0;      // tokens of the text so far; 0: nothing was read
+  int64_t rows = 0;          // of the longest head
+  bool winnowed = false;     // rows were dropped
+};
+
+/// For a text of up to `capacity` tokens whose prompts are read in turn.  prompts [at least one,
+/// or none where the text has begun]
+KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity,
+               const KvStart& start = {});
 
 }  // namespace winnow

@@ -24,20 +24,6 @@ std::string decimal(double x) {
   return text.str();
 }
 
-/// The budget as a user writes it.
-std::string written(const KvBudget& budget) {
-  if (budget.unit == KvBudget::Unit::kRows) return decimal(budget.amount);
-  if (budget.unit == KvBudget::Unit::kPercent) return decimal(budget.amount) + "%";
-  constexpr std::string_view kUnits = "KMG";
-  double amount = budget.amount / 1024;
-  size_t unit = 0;
-  while (unit + 1 < kUnits.size() && amount >= 1024 && std::fmod(amount, 1024) == 0) {
-    amount /= 1024;
-    ++unit;
-  }
-  return decimal(amount) + kUnits[unit];
-}
-
 int64_t percent_rows(double percent, int64_t prompt_tokens) {
   const int64_t millionths = std::llround(percent * kMillion);
   const int64_t rows = prompt_tokens * millionths / (100 * kMillion);
@@ -54,7 +40,7 @@ int64_t byte_rows(const KvBudget& budget, const ModelConfig& config, DType type)
   const uint64_t row = heads * KvStore::row_bytes(config, type);
   const double rows = std::floor(budget.amount / static_cast<double>(row));
   if (rows >= 1) return static_cast<int64_t>(std::min(rows, static_cast<double>(kMaxRows)));
-  fail(ExitCode::kUsage, "--kv-budget ", written(budget), " is less than one row for each of ",
+  fail(ExitCode::kUsage, "--kv-budget ", budget_text(budget), " is less than one row for each of ",
        config.n_layers, " layers x ", config.n_kv_heads, " KV heads, which takes ",
        format_bytes(row), ": at least ", (row + 1023) / 1024, "K");
 }
@@ -141,11 +127,24 @@ std::string count(int64_t n, const std::string& what) {
     kept = sinks + ", " + recents + " and at least " + count(shares.k, "row") +
            (divider.lists == 1 ? " between" : " for each of " + count(divider.lists, "query head"));
   }
-  fail(ExitCode::kUsage, "--kv-budget ", written(budget), in_rows,
+  fail(ExitCode::kUsage, "--kv-budget ", budget_text(budget), in_rows,
        " is too small: ", options.policy, " keeps ", kept, ": at least ", count(least, "row"));
 }
 
 }  // namespace
+
+std::string budget_text(const KvBudget& budget) {
+  if (budget.unit == KvBudget::Unit::kRows) return decimal(budget.amount);
+  if (budget.unit == KvBudget::Unit::kPercent) return decimal(budget.amount) + "%";
+  constexpr std::string_view kUnits = "KMG";
+  double amount = budget.amount / 1024;
+  size_t unit = 0;
+  while (unit + 1 < kUnits.size() && amount >= 1024 && std::fmod(amount, 1024) == 0) {
+    amount /= 1024;
+    ++unit;
+  }
+  return decimal(amount) + kUnits[unit];
+}
 
 void check_kv(const KvOptions& options) {
   const std::shared_ptr<const Policy> policy = make_policy(options.policy, options.seed);

@@ -25,6 +25,9 @@ struct KvBudget {
   double amount = 0;
 };
 
+/// The budget as a user writes it: "2048", "10%", "512M".
+std::string budget_text(const KvBudget& budget);
+
 /// The --kv options of the command line.
 struct KvOptions {
   std::string policy = "full";     // one of policy_names()

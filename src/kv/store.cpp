@@ -129,6 +129,17 @@ void KvStore::advance(int64_t n) {
   }
 }
 
+KvStore::HeadMemory KvStore::head_memory(int64_t l, int64_t h) const {
+  const Layer& layer = layers_[static_cast<size_t>(l)];
+  int64_t first = 0;
+  for (const HeadRows& head : heads(l).first(static_cast<size_t>(h))) first += head.room;
+  const uint64_t offset = static_cast<uint64_t>(first) * row_;
+  return {.k = static_cast<std::byte*>(layer.k) + offset,
+          .v = static_cast<std::byte*>(layer.v) + offset,
+          .position = layer.position + first,
+          .mask = layer.mask + first};
+}
+
 KvRows KvStore::layer(int64_t l) const {
   const Layer& layer = layers_[static_cast<size_t>(l)];
   const int64_t head = l * config_.n_kv_heads;

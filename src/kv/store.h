@@ -4,6 +4,7 @@
 //   one array   | head 0: room rows | head 1: room rows | ...      rooms differ from head to head
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -56,6 +57,16 @@ class KvStore {
   /// Every head of every layer holds `n` rows more, or fewer where `n` is negative; a ring turns by
   /// one row.
   void advance(int64_t n);
+
+  /// The memory of one head, for those who move rows as they lie. k is what the store holds:
+  /// KvRows::k_plain where places_in_cache.
+  struct HeadMemory {
+    std::byte* k = nullptr;       // [room, head_dim] T
+    std::byte* v = nullptr;       // [room, head_dim] T
+    int32_t* position = nullptr;  // [room]
+    uint32_t* mask = nullptr;     // [room]
+  };
+  HeadMemory head_memory(int64_t l, int64_t h) const;
 
   /// The rows of layer `l`, for the device's steps.
   KvRows layer(int64_t l) const;

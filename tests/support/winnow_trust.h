@@ -4,6 +4,7 @@
 #include "tests/support/winnow_ahead.h"
 #include "tests/support/winnow_cases.h"
 #include "tests/support/winnow_events.h"
+#include "tests/support/winnow_saved.h"
 
 namespace winnow::test {
 
@@ -252,6 +253,8 @@ inline const std::vector<Promise>& promises() {
       {"rows are selected anew every so many tokens", check_recompaction},
       {"one prompt fills several caches", check_together},
       {"steps may be queued ahead", check_queued_ahead},
+      {"a cache that was saved and loaded goes on as if it had not been",
+       check_saved_is_never_saved},
       {"one list a KV head", check_groups},
       {"shared rows are spent on a larger k", check_fill},
       {"the meters read their closed formulas", check_meters},
