@@ -17,4 +17,7 @@ struct KvPlan {
 /// For a text of up to `capacity` tokens whose prompts are read in turn.  prompts [at least one]
 KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity);
 
+/// For a text whose prompts nobody knows yet, each with up to `turn_tokens` decode steps after it.
+KvPlan plan_kv_turns(const KvSettings& settings, int64_t turn_tokens, int64_t capacity);
+
 }  // namespace winnow
