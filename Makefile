@@ -60,7 +60,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/bench src/cli src/commands src/cpu src/eval src/kv weights tokenizer
+HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
@@ -161,7 +161,8 @@ fuzz: $(FUZZERS)  ## every parser of files, FUZZ_SECONDS each, with clang's libF
 	set -e; for fuzzer in $^; do $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
 	  -artifact_prefix=build-fuzz/; done
 
-FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp)
+FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) \
+  src/chat/frame.cpp src/chat/frames.cpp src/chat/recognise.cpp
 build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	@mkdir -p $(@D)
 	tools/install_deps.sh fuzz
