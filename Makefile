@@ -24,8 +24,10 @@ CPPFLAGS += -I. -MMD -MP
 CXXFLAGS := -std=c++20 -O3 -g -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
 # PCRE2 and utf8proc are linked in: the program runs where they are not installed.
 TEXT_LIBS := -lsentencepiece -l:libpcre2-8.a -l:libutf8proc.a
+# So is libedit, for the lines that are typed in a chat, with what it needs.
+EDIT_LIBS := -l:libedit.a -l:libtinfo.a -l:libbsd.a -l:libmd.a
 # OpenMP's library is linked in, so that src/start_up.cpp comes before its constructor.
-LDLIBS := $(TEXT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
+LDLIBS := $(TEXT_LIBS) $(EDIT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
 
 # ---- CUDA: nvcc from the PATH, or else from the toolkit's usual place ----
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) no)

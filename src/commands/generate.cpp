@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <random>
 
 #include "src/cli/interrupt.h"
 #include "src/cli/prompt.h"
@@ -16,17 +15,6 @@
 
 namespace winnow {
 namespace {
-
-SamplerOptions sampler_options(const GenerateOptions& options, const ModelConfig& config) {
-  SamplerOptions sampler = choose_sampler(options.sampler, config.sampling);
-  if (options.seed) {
-    sampler.seed = *options.seed;
-  } else if (sampler.temperature > 0) {
-    std::random_device entropy;
-    sampler.seed = (uint64_t{entropy()} << 32) | entropy();
-  }
-  return sampler;
-}
 
 /// What is read, one after the other.
 struct Prompts {
@@ -60,7 +48,6 @@ GenerateRequest make_request(const GenerateOptions& options, const ModelFiles& f
   // The last token that is drawn needs no row in the cache.
   const int64_t room = context - n_prompt + 1;
   request.max_tokens = options.max_tokens < 0 ? room : std::min(options.max_tokens, room);
-  request.sampler = sampler_options(options, files.config);
   if (!options.ignore_eos) request.stop_ids = files.stop_ids;
   request.stop_strings = options.stop_strings;
   request.logprobs = options.logprobs.value_or(-1);
@@ -133,15 +120,11 @@ ExitCode run_generate(const GenerateOptions& options) {
   const ModelFiles files = noted(open_model(options.model.dir), console);
   const Prompts prompts = read_prompts(options, console);
   const int64_t context = context_size(files.config, options.compute.context, console);
-  const GenerateRequest request = make_request(options, files, prompts, context);
+  GenerateRequest request = make_request(options, files, prompts, context);
   const std::optional<LayerDump> dump = open_dump(options, files.config);
   auto device = open_device(files, options.compute, console);
+  request.sampler = settle_sampler(options.sampler, options.seed, files.config.sampling, console);
   const RunShape shape = make_shape(options, files, request, *device, context, console);
-  const std::string sampling = model_sampling(options.sampler, files.config.sampling);
-  if (!sampling.empty()) console.summary("sampler " + sampling + " (generation_config.json)");
-  if (!options.seed && request.sampler.temperature > 0) {
-    console.summary("seed    " + std::to_string(request.sampler.seed));
-  }
   Printer printer(options, *files.tokenizer);
   KeptOutput kept(options);
   const Model model = load_with_progress(files, std::move(device), options.model, shape, console);
