@@ -24,8 +24,10 @@ CPPFLAGS += -I. -MMD -MP
 CXXFLAGS := -std=c++20 -O3 -g -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
 # PCRE2 and utf8proc are linked in: the program runs where they are not installed.
 TEXT_LIBS := -lsentencepiece -l:libpcre2-8.a -l:libutf8proc.a
+# So is libedit, for the lines that are typed in a chat, with what it needs.
+EDIT_LIBS := -l:libedit.a -l:libtinfo.a -l:libbsd.a -l:libmd.a
 # OpenMP's library is linked in, so that src/start_up.cpp comes before its constructor.
-LDLIBS := $(TEXT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
+LDLIBS := $(TEXT_LIBS) $(EDIT_LIBS) -l:libgomp.a -ldl -lpthread $(EXTRA_LDLIBS)
 
 # ---- CUDA: nvcc from the PATH, or else from the toolkit's usual place ----
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) no)
@@ -60,7 +62,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/bench src/cli src/commands src/cpu src/eval src/kv weights tokenizer
+HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
@@ -161,7 +163,9 @@ fuzz: $(FUZZERS)  ## every parser of files, FUZZ_SECONDS each, with clang's libF
 	set -e; for fuzzer in $^; do $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
 	  -artifact_prefix=build-fuzz/; done
 
-FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) $(filter-out %settings.cpp,$(wildcard src/kv/cache_*.cpp))
+FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) \
+  $(filter-out %settings.cpp,$(wildcard src/kv/cache_*.cpp)) \
+  src/chat/frame.cpp src/chat/frames.cpp src/chat/recognise.cpp
 build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	@mkdir -p $(@D)
 	tools/install_deps.sh fuzz

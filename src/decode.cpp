@@ -37,6 +37,8 @@ void Sequence::set_stop_ids(std::span<const int32_t> ids) {
 }
 
 void Sequence::check_step(int64_t queued) const {
+  WINNOW_CHECK(options_.turn_tokens == 0 || steps_since_selection_ + queued < options_.turn_tokens,
+               "more steps after a prefill than there is room for");
   const int64_t position = cache_.next_position() + queued;
   if (position < options_.capacity) return;
   fail(ExitCode::kPrompt, "no room for token ", position, " in the KV cache");

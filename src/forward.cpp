@@ -109,7 +109,9 @@ void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hook
   const auto n = static_cast<int64_t>(tokens.size());
   check_room(n);
   const ScratchScope scope(scratch_);
-  KvPass pass = open_pass(KvPass::kind_for(cache_, network_.config, options_.kv, n), n);
+  // Where rows are selected anew on the way, a head may run out of room: that is when it happens.
+  const int64_t steps = options_.kv.recompact > 0 ? 0 : steps_after(n);
+  KvPass pass = open_pass(KvPass::kind_for(cache_, network_.config, options_.kv, n, steps), n);
   KvPass* const passes[] = {&pass};
   const Batch prompt = upload_batch(tokens);
   run_prompt(prompt, passes, hooks);
@@ -186,19 +188,25 @@ void Sequence::take_logits(const Batch& prompt) {
   device_.logits(network_.weights, last, step_activations_, logits_);
 }
 
+/// Decode steps that may follow a prefill of `n` tokens.
+int64_t Sequence::steps_after(int64_t n) const {
+  const int64_t to_come = options_.capacity - cache_.next_position() - n;
+  return options_.turn_tokens > 0 ? std::min(to_come, options_.turn_tokens) : to_come;
+}
+
 /// What heads must have room for after the pass: all rows to come where they are appended, or as
 /// many as come before the next selection.
 KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   const KvSettings& kv = options_.kv;
   const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
   const bool drops = kv.exceeds(KvPass::most_rows(cache_, network_.config) + n);
-  int64_t growth = options_.capacity - cache_.next_position() - n;
+  int64_t growth = steps_after(n);
   if (kv.recompact > 0) {
     const int64_t to_budget = cache_.empty() && !drops ? kv.budget - n : 0;
     const bool joins = kind == KvPass::Kind::kInPlace && !cache_.empty();
     rows_to_selection_opened_ = joins ? rows_to_selection_ - n : to_budget + kv.recompact;
     growth = std::min(growth, to_budget + kv.recompact);
-  } else if (ring && (drops || kind == KvPass::Kind::kCopy)) {
+  } else if (kind == KvPass::Kind::kCopy ? cache_.is_ring() : ring && drops) {
     growth = 0;
   }
   return {kind, {network_.config, device_, kv, meter_}, cache_, n, growth};

@@ -40,6 +40,7 @@ struct SequenceOptions {
   int64_t capacity = 0;      // tokens of the text, read and written
   int64_t prefill_rows = 0;  // rows through a layer at once; 0: the device's own number
   KvSettings kv = {};        // which rows are kept
+  int64_t turn_tokens = 0;   // decode steps from one prefill to the next at most; 0: the capacity
 };
 
 /// One text that is read and written: its KV cache, and the memory that its tokens pass through.
@@ -160,6 +161,7 @@ class Sequence {
   void count_step();
   void step_and_reselect();
   bool reselects_now() const;
+  int64_t steps_after(int64_t n) const;
   KvPass open_pass(KvPass::Kind kind, int64_t n);
   void close_pass(KvPass& pass);
   void upload_position();

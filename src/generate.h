@@ -59,8 +59,9 @@ struct GenerateHooks {
   std::function<void(const std::string& text)> rest;       // text that was held back, at the end
 };
 
-/// Runs `request` on an empty `sequence`, or on one that has read its prompts. A signal ends it
-/// early, with what was made so far. Fails with kInternal where logits are not finite.
+/// Runs `request` on `sequence`, which may hold a text already: the prompt is read after it. A
+/// signal ends it early, with what was made so far. Fails with kInternal where logits are not
+/// finite.
 Generation generate(Sequence& sequence, const Tokenizer& tokenizer, const GenerateRequest& request,
                     const GenerateHooks& hooks);
 

@@ -28,6 +28,7 @@ void occupy_closed_streams() {
 
 struct RunCommand {
   ExitCode operator()(const GenerateOptions& options) const { return run_generate(options); }
+  ExitCode operator()(const ChatOptions& options) const { return run_chat(options); }
   ExitCode operator()(const TokenizeOptions& options) const { return run_tokenize(options); }
   ExitCode operator()(const InspectOptions& options) const { return run_inspect(options); }
   ExitCode operator()(const CheckOptions& options) const { return run_check(options); }

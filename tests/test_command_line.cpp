@@ -86,7 +86,7 @@ TEST_CASE("command line: an unknown command is named, and the nearest known one 
   refuse({"xyzzy"}, {"unknown command 'xyzzy'", "see 'winnow --help'"});
   refuse({"Generate"}, {"unknown command 'Generate'", "did you mean 'generate'?"});
   refuse({""}, {"unknown command ''"});
-  refuse({"chat", "-m", "d"}, {"unknown command 'chat'"});
+  refuse({"serve", "-m", "d"}, {"unknown command 'serve'"});
 }
 
 TEST_CASE("command line: no command at all") {

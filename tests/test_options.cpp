@@ -43,6 +43,24 @@ TEST_CASE("options: the defaults of generate") {
   CHECK(options.output.file.empty());
 }
 
+TEST_CASE("options: what chat has of its own, and its defaults") {
+  const auto chat = [](const std::string& more) {
+    return parse_as<ChatOptions>(words("chat -m d " + more));
+  };
+  const ChatOptions options = chat("");
+  CHECK_FALSE(options.system);
+  CHECK(options.frame.empty());
+  CHECK(options.max_tokens == 1024);
+  CHECK_FALSE(options.kv.reselect);  // the full cache has nothing to select
+  CHECK(chat("--kv-policy sage --kv-budget 64").kv.reselect);
+  CHECK_FALSE(chat("--kv-policy sage --kv-budget 64 --no-kv-reselect").kv.reselect);
+  CHECK(chat("--chat-template llama3.1 --system x --stop y -n -1").frame == "llama3.1");
+  CHECK(chat("--chat-template auto").frame.empty());
+  refuse(words("chat -m d --kv-reselect --no-kv-reselect"), {"--no-kv-reselect"});
+  refuse(words("chat -m d --chat-template llama9"), {"--chat-template", "llama2"});
+  refuse(words("generate -m d --no-kv-reselect"), {"no option '--no-kv-reselect'"});
+}
+
 TEST_CASE("options: everything that generate takes") {
   const GenerateOptions options = generate(
       words("-p hi --bos no --strict-utf8 -n 7 -c 2048 --temp 0.5 --top-k 40 --top-p 0.95 "

@@ -14,7 +14,8 @@ case ${1:-} in
     nlohmann/json.hpp:nlohmann-json3-dev
     CLI/CLI.hpp:libcli11-dev
     pcre2.h:libpcre2-dev
-    utf8proc.h:libutf8proc-dev" ;;
+    utf8proc.h:libutf8proc-dev
+    histedit.h:libedit-dev" ;;
   test) needed="numpy.py:python3-numpy" ;;
   format) needed="clang-format-14:clang-format-14" ;;
   lint) needed="clang-tidy-14:clang-tidy-14 omp.h:libomp-14-dev" ;;

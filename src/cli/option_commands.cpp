@@ -5,8 +5,8 @@
 #include <limits>
 #include <memory>
 
-#include "src/base/utf8.h"
 #include "src/cli/option_bench.h"
+#include "src/cli/option_chat.h"
 #include "src/cli/option_eval.h"
 #include "src/cli/option_kv.h"
 #include "src/cli/option_set.h"
@@ -16,7 +16,7 @@ namespace winnow {
 namespace {
 
 constexpr int32_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-constexpr float kMaxFloat = std::numeric_limits<float>::max();
+
 // generate
 
 void add_prompt_options(OptionSet& set, GenerateOptions& options) {
@@ -24,42 +24,6 @@ void add_prompt_options(OptionSet& set, GenerateOptions& options) {
   add_bos(set, options.bos);
   set.add_flag({"--strict-utf8", "", "refuse a text that is not valid UTF-8 (default off)"},
                [&options] { options.strict_utf8 = true; });
-}
-
-void add_stop_options(OptionSet& set, GenerateOptions& options) {
-  set.begin_group("Length and end");
-  set.add_number({"-n,--max-tokens,--n-predict,--predict,--max-new-tokens", "N",
-                  "tokens to generate; -1: until EOS or the context ends"},
-                 options.max_tokens, Range<int64_t>{-1, kMaxInt32});
-  add_context(set, options.compute.context);
-  set.add_values({"--stop", "TEXT", "end before TEXT; may be repeated (default none)"},
-                 [&options](const std::string& name, const std::string& value) {
-                   refuse_empty(name, value);
-                   if (utf8_find_invalid(value) != std::string_view::npos) {
-                     fail(ExitCode::kUsage, name, " must be valid UTF-8, not ", quoted(value));
-                   }
-                   options.stop_strings.push_back(value);
-                 });
-  set.add_flag({"--ignore-eos", "", "go on after a token that ends the text (default off)"},
-               [&options] { options.ignore_eos = true; });
-}
-
-void add_sampler_options(OptionSet& set, GenerateOptions& options) {
-  SamplerFlags& sampler = options.sampler;
-  set.begin_group("Sampling");
-  set.add_number(
-      {"--temp,--temperature", "X", "temperature, 0 to 100; 0: greedy (default model's, or 0)"},
-      sampler.temperature, Range<float>{0, 100});
-  set.add_number({"--top-k", "N", "of the N likeliest; 0: off (default model's, or 0)"},
-                 sampler.top_k, Range<int32_t>{0, kMaxInt32});
-  set.add_number({"--top-p", "X", "of the likeliest that reach X; 1: off (default model's, or 1)"},
-                 sampler.top_p, Range<float>{0, 1, true});
-  set.add_number({"--min-p", "X", "at least X times the likeliest (default model's, or 0)"},
-                 sampler.min_p, Range<float>{0, 1});
-  set.add_number({"--repeat-penalty", "X", "on tokens that came before (default model's, or 1)"},
-                 sampler.repeat_penalty, Range<float>{0, kMaxFloat, true});
-  set.add_number({"--seed", "N", "0 to 2^64-1, decimal (default: drawn, and told)"}, options.seed,
-                 Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});
 }
 
 void add_dump(OptionSet& set, GenerateOptions& options) {
@@ -71,8 +35,13 @@ void add_dump(OptionSet& set, GenerateOptions& options) {
 
 void add_generate_options(OptionSet& set, GenerateOptions& options) {
   add_prompt_options(set, options);
-  add_stop_options(set, options);
-  add_sampler_options(set, options);
+  set.begin_group("Length and end");
+  add_max_tokens(set, options.max_tokens);
+  add_context(set, options.compute.context);
+  add_stop_strings(set, options.stop_strings);
+  set.add_flag({"--ignore-eos", "", "go on after a token that ends the text (default off)"},
+               [&options] { options.ignore_eos = true; });
+  add_sampler_options(set, options.sampler, options.seed);
   add_kv_options(set, options.kv);
   add_then(set, options);
   add_cache_files(set, options.cache);
@@ -183,6 +152,8 @@ std::vector<Command> add_commands(CLI::App& root) {
   return {
       make_command<GenerateOptions>(root, "generate", "Continues a text.", add_generate_options,
                                     check_generate),
+      make_command<ChatOptions>(root, "chat", "Talks with a model, turn by turn.", add_chat_options,
+                                check_chat),
       make_command<TokenizeOptions>(root, "tokenize", "Shows the tokens of a text.",
                                     add_tokenize_options, no_check),
       make_command<InspectOptions>(root, "inspect",

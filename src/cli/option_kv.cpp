@@ -85,8 +85,14 @@ void add_kv_details(OptionSet& set, KvOptions& kv) {
       [&kv] { kv.fill = true; });
   set.add_number({"--kv-recompact", "N", "select anew every N generated tokens; 0: never"},
                  kv.recompact, Range<int64_t>{0, kMaxRows});
-  set.add_flag({"--kv-reselect", "", "select anew after a later prompt, too (default off)"},
-               [&kv] { kv.reselect = true; });
+  const std::string reselect = "select anew after a later prompt, too (default ";
+  const CLI::Option* const yes =
+      set.add_flag({"--kv-reselect", "", reselect + (kv.reselect ? "on)" : "off)")},
+                   [&kv] { kv.reselect = true; });
+  if (kv.reselect) {
+    set.exclude(yes, set.add_flag({"--no-kv-reselect", "", "later rows all stay (default off)"},
+                                  [&kv] { kv.reselect = false; }));
+  }
   set.add_choice({"--kv-positions", "", "rows' place in the text, or in the cache"},
                  kv.places_in_cache, {{"original", false}, {"cache", true}});
 }

@@ -3,7 +3,15 @@
 #include <algorithm>
 #include <limits>
 
+#include "src/base/utf8.h"
+
 namespace winnow {
+namespace {
+
+constexpr int32_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+constexpr float kMaxFloat = std::numeric_limits<float>::max();
+
+}  // namespace
 
 void add_model_options(OptionSet& set, ModelOptions& model) {
   set.begin_group("Model and messages");
@@ -45,6 +53,43 @@ void add_compute_options(OptionSet& set, ComputeOptions& compute) {
 void add_context(OptionSet& set, int64_t& context) {
   set.add_number({"-c,--ctx-size", "N", "context in tokens, prompt included; 0: model's own"},
                  context, kCounts);
+}
+
+void add_max_tokens(OptionSet& set, int64_t& max_tokens) {
+  set.add_number({"-n,--max-tokens,--n-predict,--predict,--max-new-tokens", "N",
+                  "tokens to generate; -1: until EOS or the context ends"},
+                 max_tokens, Range<int64_t>{-1, kMaxInt32});
+}
+
+void refuse_invalid_utf8(const std::string& name, const std::string& value) {
+  if (utf8_find_invalid(value) == std::string_view::npos) return;
+  fail(ExitCode::kUsage, name, " must be valid UTF-8, not ", quoted(value));
+}
+
+void add_stop_strings(OptionSet& set, std::vector<std::string>& stop_strings) {
+  set.add_values({"--stop", "TEXT", "end before TEXT; may be repeated (default none)"},
+                 [&stop_strings](const std::string& name, const std::string& value) {
+                   refuse_empty(name, value);
+                   refuse_invalid_utf8(name, value);
+                   stop_strings.push_back(value);
+                 });
+}
+
+void add_sampler_options(OptionSet& set, SamplerFlags& sampler, std::optional<uint64_t>& seed) {
+  set.begin_group("Sampling");
+  set.add_number(
+      {"--temp,--temperature", "X", "temperature, 0 to 100; 0: greedy (default model's, or 0)"},
+      sampler.temperature, Range<float>{0, 100});
+  set.add_number({"--top-k", "N", "of the N likeliest; 0: off (default model's, or 0)"},
+                 sampler.top_k, Range<int32_t>{0, kMaxInt32});
+  set.add_number({"--top-p", "X", "of the likeliest that reach X; 1: off (default model's, or 1)"},
+                 sampler.top_p, Range<float>{0, 1, true});
+  set.add_number({"--min-p", "X", "at least X times the likeliest (default model's, or 0)"},
+                 sampler.min_p, Range<float>{0, 1});
+  set.add_number({"--repeat-penalty", "X", "on tokens that came before (default model's, or 1)"},
+                 sampler.repeat_penalty, Range<float>{0, kMaxFloat, true});
+  set.add_number({"--seed", "N", "0 to 2^64-1, decimal (default: drawn, and told)"}, seed,
+                 Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()});
 }
 
 SourceOptions add_source(OptionSet& set, TextSource& source) {

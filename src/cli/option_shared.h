@@ -21,6 +21,18 @@ void add_compute_options(OptionSet& set, ComputeOptions& compute);
 /// -c.
 void add_context(OptionSet& set, int64_t& context);
 
+/// -n.
+void add_max_tokens(OptionSet& set, int64_t& max_tokens);
+
+/// --stop.
+void add_stop_strings(OptionSet& set, std::vector<std::string>& stop_strings);
+
+/// --temp, --top-k, --top-p, --min-p, --repeat-penalty, --seed.
+void add_sampler_options(OptionSet& set, SamplerFlags& sampler, std::optional<uint64_t>& seed);
+
+/// Fails with kUsage where `value` is not valid UTF-8.
+void refuse_invalid_utf8(const std::string& name, const std::string& value);
+
 /// -p and -f, of which one may be given.
 struct SourceOptions {
   const CLI::Option* text;

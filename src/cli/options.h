@@ -96,6 +96,20 @@ struct GenerateOptions {
   OutputOptions output;             // text, json, jsonl
 };
 
+struct ChatOptions {
+  ModelOptions model;
+  ComputeOptions compute;
+  std::optional<std::string> system;  // valid UTF-8; none: the frame's own, if it has one
+  std::string frame;                  // its name; empty: the one of the model's chat template
+
+  int64_t max_tokens = 1024;  // of a reply; -1: until it ends or the context does
+  SamplerFlags sampler;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop_strings;  // none is empty
+
+  KvOptions kv = {.reselect = true};  // passes check_kv; its seed is the one above, or 0
+};
+
 struct TokenizeOptions {
   ModelOptions model;
   TextSource text;
@@ -171,8 +185,8 @@ struct EvalOptions {
   std::filesystem::path plot;         // .svg: accuracy by budget; empty: none
 };
 
-using CommandLine = std::variant<GenerateOptions, TokenizeOptions, InspectOptions, CheckOptions,
-                                 LogitsOptions, BenchOptions, EvalOptions>;
+using CommandLine = std::variant<GenerateOptions, ChatOptions, TokenizeOptions, InspectOptions,
+                                 CheckOptions, LogitsOptions, BenchOptions, EvalOptions>;
 
 /// Every policy with every budget; full once. Each passes check_kv and has the evaluation's seed,
 /// or 0. Fails like check_kv.

@@ -7,6 +7,7 @@
 namespace winnow {
 
 ExitCode run_generate(const GenerateOptions& options);
+ExitCode run_chat(const ChatOptions& options);
 ExitCode run_tokenize(const TokenizeOptions& options);
 ExitCode run_inspect(const InspectOptions& options);
 ExitCode run_check(const CheckOptions& options);

@@ -5,7 +5,6 @@
 #include <functional>
 #include <numeric>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "src/cli/interrupt.h"
@@ -20,17 +19,6 @@
 
 namespace winnow {
 namespace {
-
-SamplerOptions sampler_options(const GenerateOptions& options, const ModelConfig& config) {
-  SamplerOptions sampler = choose_sampler(options.sampler, config.sampling);
-  if (options.seed) {
-    sampler.seed = *options.seed;
-  } else if (sampler.temperature > 0) {
-    std::random_device entropy;
-    sampler.seed = (uint64_t{entropy()} << 32) | entropy();
-  }
-  return sampler;
-}
 
 /// What is read, one after the other.
 struct Prompts {
@@ -71,7 +59,6 @@ GenerateRequest make_request(const GenerateOptions& options, const ModelFiles& f
   // The last token that is drawn needs no row in the cache.
   const int64_t room = context - n_prompt + 1;
   request.max_tokens = options.max_tokens < 0 ? room : std::min(options.max_tokens, room);
-  request.sampler = sampler_options(options, files.config);
   if (!options.ignore_eos) request.stop_ids = files.stop_ids;
   request.stop_strings = options.stop_strings;
   request.logprobs = options.logprobs.value_or(-1);
@@ -167,20 +154,16 @@ ExitCode run_generate(const GenerateOptions& asked) {
   const Prompts prompts = read_prompts(options, console);
   const int64_t context = context_size(files.config, options.compute.context, console);
   std::optional<LoadedCache> loaded = load_cache(options, files, context);
-  const GenerateRequest request = make_request(
+  GenerateRequest request = make_request(
       options, files, prompts, loaded ? loaded->tokens() : std::vector<int32_t>(), context);
-  // Also a seed that was drawn: told, it repeats the whole run.
-  if (!loaded) options.kv.seed = request.sampler.seed;
   const KvStart start = loaded ? loaded->start() : KvStart{};
   const std::optional<LayerDump> dump = open_dump(options, files.config);
   auto device = open_device(files, options.compute, console);
   if (loaded) loaded->check_device(*device);
+  request.sampler = settle_sampler(options.sampler, options.seed, files.config.sampling, console);
+  // Also a seed that was drawn: told, it repeats the whole run.
+  if (!loaded) options.kv.seed = request.sampler.seed;
   const RunShape shape = make_shape(options, files, request, start, *device, context, console);
-  const std::string sampling = model_sampling(options.sampler, files.config.sampling);
-  if (!sampling.empty()) console.summary("sampler " + sampling + " (generation_config.json)");
-  if (!options.seed && request.sampler.temperature > 0) {
-    console.summary("seed    " + std::to_string(request.sampler.seed));
-  }
   Printer printer(options, *files.tokenizer);
   KeptOutput kept(options);
   std::optional<CacheSaver> saver;

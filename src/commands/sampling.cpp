@@ -1,5 +1,6 @@
 #include "src/commands/sampling.h"
 
+#include <random>
 #include <sstream>
 
 namespace winnow {
@@ -40,6 +41,21 @@ std::string model_sampling(const SamplerFlags& flags, const SamplingDefaults& mo
   tell("repeat penalty", flags.repeat_penalty.has_value(), chosen.repeat_penalty,
        plain.repeat_penalty);
   return text.str();
+}
+
+SamplerOptions settle_sampler(const SamplerFlags& flags, const std::optional<uint64_t>& seed,
+                              const SamplingDefaults& model, const Console& console) {
+  SamplerOptions sampler = choose_sampler(flags, model);
+  const std::string said = model_sampling(flags, model);
+  if (!said.empty()) console.summary("sampler " + said + " (generation_config.json)");
+  if (seed) {
+    sampler.seed = *seed;
+  } else if (sampler.temperature > 0) {
+    std::random_device entropy;
+    sampler.seed = (uint64_t{entropy()} << 32) | entropy();
+    console.summary("seed    " + std::to_string(sampler.seed));
+  }
+  return sampler;
 }
 
 }  // namespace winnow

@@ -55,6 +55,9 @@ class KvCache {
   bool empty() const { return store_ == nullptr || next_position_ == 0; }
   const KvStore& store() const { return *store_; }
 
+  /// Whether new rows go over old ones: all heads are rings, or none is.
+  bool is_ring() const { return !empty() && store_->heads(0).front().ring_rows > 0; }
+
   /// Whether every head can take `n` rows in place.
   bool has_room(int64_t n) const;
 

@@ -24,10 +24,10 @@ int64_t KvPass::most_rows(const KvCache& cache, const ModelConfig& config) {
 }
 
 KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
-                              const KvSettings& settings, int64_t n) {
+                              const KvSettings& settings, int64_t n, int64_t steps) {
   const bool selects = cache.empty() || settings.reselect;
   if (selects && settings.exceeds(most_rows(cache, config) + n)) return Kind::kWinnow;
-  return cache.empty() || cache.has_room(n) ? Kind::kInPlace : Kind::kCopy;
+  return cache.empty() || cache.has_room(n + steps) ? Kind::kInPlace : Kind::kCopy;
 }
 
 uint64_t KvPass::scratch_bytes(const ModelConfig& config, DType type, const KvSettings& settings,

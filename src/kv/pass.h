@@ -62,9 +62,9 @@ class KvPass {
   KvPass(const KvPass&) = delete;
   KvPass& operator=(const KvPass&) = delete;
 
-  /// What `n` more rows ask for.
+  /// What `n` more rows ask for, and `steps` rows that will be added after them in place.
   static Kind kind_for(const KvCache& cache, const ModelConfig& config, const KvSettings& settings,
-                       int64_t n);
+                       int64_t n, int64_t steps);
 
   /// The most rows that a head holds.
   static int64_t most_rows(const KvCache& cache, const ModelConfig& config);

@@ -83,4 +83,15 @@ KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int
   return text.plan();
 }
 
+/// The longest prompt goes through the layer scratch with all rows before it. Where every prompt
+/// selects, a head grows past the budget only by what is generated after a prompt that fits it.
+KvPlan plan_kv_turns(const KvSettings& settings, int64_t turn_tokens, int64_t capacity) {
+  if (!settings.policy) return {};
+  KvPlan plan{.room = capacity, .twice = true, .layer_rows = capacity};
+  if (!settings.reselect || settings.budget >= capacity) return plan;
+  const int64_t growth = turn_tokens + settings.recompact;
+  plan.room = std::min(capacity - settings.budget, growth) + settings.budget;
+  return plan;
+}
+
 }  // namespace winnow

@@ -27,4 +27,7 @@ struct KvStart {
 KvPlan plan_kv(const KvSettings& settings, std::span<const int64_t> prompts, int64_t capacity,
                const KvStart& start = {});
 
+/// For a text whose prompts nobody knows yet, each with up to `turn_tokens` decode steps after it.
+KvPlan plan_kv_turns(const KvSettings& settings, int64_t turn_tokens, int64_t capacity);
+
 }  // namespace winnow

@@ -30,16 +30,16 @@ std::string budget_text(const KvBudget& budget);
 
 /// The --kv options of the command line.
 struct KvOptions {
-  std::string policy = "full";     // one of policy_names()
-  std::optional<KvBudget> budget;  // given exactly where the policy is not full
-  std::optional<int64_t> sink;     // instead of the method's own share
-  std::optional<int64_t> recent;   // the same
-  std::optional<Group> group;      // instead of the method's own
-  bool fill = false;               // what shared rows save is spent on a larger k
-  bool reselect = false;           // later prompts: old and new rows are candidates together
-  int64_t recompact = 0;           // generated tokens from selection to selection; 0: none
-  bool places_in_cache = false;    // rows are rotated to their place in the cache
-  uint64_t seed = 0;               // of methods that draw
+  std::string policy = "full";          // one of policy_names()
+  std::optional<KvBudget> budget = {};  // given exactly where the policy is not full
+  std::optional<int64_t> sink = {};     // instead of the method's own share
+  std::optional<int64_t> recent = {};   // the same
+  std::optional<Group> group = {};      // instead of the method's own
+  bool fill = false;                    // what shared rows save is spent on a larger k
+  bool reselect = false;                // later prompts: old and new rows are candidates together
+  int64_t recompact = 0;                // generated tokens from selection to selection; 0: none
+  bool places_in_cache = false;         // rows are rotated to their place in the cache
+  uint64_t seed = 0;                    // of methods that draw
 };
 
 /// Fails with kUsage, naming the option, where one has no meaning for the method, or lacks another

@@ -132,6 +132,16 @@ class Process {
     return wait_until([&] { return result_.err.find(text) != std::string::npos; });
   }
 
+  /// Types `keys` at the terminal.
+  void type(std::string_view keys) const {
+    REQUIRE(::write(controller_.get(), keys.data(), keys.size()) ==
+            static_cast<ssize_t>(keys.size()));
+  }
+  /// Waits until the terminal shows `text` after its first `from` bytes.
+  bool wait_for_terminal(std::string_view text, size_t from = 0) {
+    return wait_until([&] { return result_.terminal.find(text, from) != std::string::npos; });
+  }
+
   void send(int signal) const {
     if (pid_ > 0) ::kill(pid_, signal);
   }
@@ -288,8 +298,9 @@ inline void Process::start() {
 inline void Process::become(const std::vector<const char*>& argv,
                             const std::vector<const char*>& env,
                             const std::array<Fd, 3>& theirs) const {
-  setpgid(0, 0);  // a group that has a parent outside of it can be stopped
-  if (controller_.is_open()) {
+  if (!controller_.is_open()) {
+    setpgid(0, 0);  // a group that has a parent outside of it can be stopped
+  } else {
     setsid();
     ioctl(::open(terminal_name_.c_str(), O_RDWR | O_CLOEXEC), TIOCSCTTY, 0);
   }
