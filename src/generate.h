@@ -19,6 +19,7 @@ enum class StopReason { kEos, kLength, kStop, kInterrupt };
 const char* stop_reason_name(StopReason reason);
 
 struct GenerateRequest {
+  std::vector<int32_t> before;  // tokens that the sequence holds already; for those who ask
   std::vector<int32_t> prompt;  // empty: the sequence has read its prompts, and nothing is read
   std::vector<int32_t> then;  // a second prompt, read over what was kept of the first; may be empty
   int64_t max_tokens = 0;     // the sequence has room for them

@@ -13,7 +13,7 @@ enum class ExitCode : int {
   kOk = 0,
   kInternal = 1,  // a bug, or logits that are not finite
   kUsage = 2,     // bad command line
-  kModel = 3,     // model, tokenizer or config rejected, or a file missing in a model directory
+  kModel = 3,     // model, tokenizer, config or saved cache rejected, or a model's file missing
   kMemory = 4,    // out of memory, host or device
   kDevice = 5,    // no usable GPU, or a CUDA error
   kIo = 6,        // a path that cannot be read or written, or a malformed text or task file

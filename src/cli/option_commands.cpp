@@ -75,6 +75,7 @@ void add_generate_options(OptionSet& set, GenerateOptions& options) {
   add_sampler_options(set, options);
   add_kv_options(set, options.kv);
   add_then(set, options);
+  add_cache_files(set, options.cache);
   add_kv_views(set, options);
   add_output(set, options.output,
              {{"text", Format::kText}, {"json", Format::kJson}, {"jsonl", Format::kJsonl}});
@@ -94,7 +95,14 @@ void check_generate(GenerateOptions& options) {
     fail(ExitCode::kUsage, "--dump-layers needs --dump DIR");
   }
   options.kv.seed = options.seed.value_or(0);
-  check_kv(options.kv);
+  if (options.cache.load.empty()) return check_kv(options.kv);
+  if (options.bos == BosMode::kYes) {
+    fail(ExitCode::kUsage, "--bos yes has no meaning with --cache-load: the text has begun");
+  }
+  // stdin is read where it was asked for.
+  const bool asked =
+      options.prompt.kind != TextSource::Kind::kStdin || !options.prompt.value.empty();
+  if (!asked) options.prompt = {TextSource::Kind::kText, ""};
 }
 
 // tokenize and inspect

@@ -154,6 +154,28 @@ std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
   return methods;
 }
 
+void add_cache_files(OptionSet& set, CacheOptions& cache) {
+  set.begin_group(kGroup);
+  const auto read_file = [](const std::string& name, const std::string& value) {
+    refuse_empty(name, value);
+    if (value == "-") fail(ExitCode::kUsage, name, " must be a file");
+    return value;
+  };
+  set.add_value({"--cache-save", "FILE", "saves what was kept of the text (default none)"},
+                [&cache, read_file](const std::string& name, const std::string& value) {
+                  cache.save = read_file(name, value);
+                });
+  set.add_value({"--cache-load", "FILE", "goes on from a text that was saved (default none)"},
+                [&set, &cache, read_file](const std::string& name, const std::string& value) {
+                  cache.load = read_file(name, value);
+                  for (const char* const option :
+                       {"--kv-policy", "--kv-budget", "--kv-sink", "--kv-recent", "--kv-group",
+                        "--kv-fill", "--kv-recompact", "--kv-reselect", "--kv-positions"}) {
+                    if (set.given(option)) cache.kv_given.push_back(option);
+                  }
+                });
+}
+
 void add_then(OptionSet& set, GenerateOptions& options) {
   set.begin_group(kGroup);
   set.add_value({"--then", "TEXT", "a second text, read over what was kept (default none)"},

@@ -87,6 +87,9 @@ class OptionSet {
     conditions_.push_back({option, std::move(holds), why});
   }
 
+  /// Whether the option of that name was given.
+  bool given(const std::string& name) const { return app_.get_option(name)->count() > 0; }
+
   /// Reads all values that were given into their fields. Fails with kUsage.
   void read() const;
 

@@ -58,7 +58,8 @@ SourceOptions add_source(OptionSet& set, TextSource& source) {
       {"-f,--file", "FILE", "file that holds the text; -: stdin (default: stdin is read)"},
       [&source](const std::string& name, const std::string& value) {
         refuse_empty(name, value);
-        if (value != "-") source = {TextSource::Kind::kFile, value};
+        const bool stdin_asked = value == "-";
+        source = {stdin_asked ? TextSource::Kind::kStdin : TextSource::Kind::kFile, value};
       });
   set.exclude(text, file);
   return {text, file};

@@ -23,7 +23,7 @@ constexpr const char* kExitCodes =
     "  0    success\n"
     "  1    internal error, or logits that are not finite\n"
     "  2    bad command line\n"
-    "  3    model, tokenizer or configuration rejected\n"
+    "  3    model, tokenizer, configuration or saved cache rejected\n"
     "  4    out of memory\n"
     "  5    no usable GPU, or a CUDA error\n"
     "  6    a path that cannot be read or written, a malformed text or task file\n"

@@ -43,7 +43,7 @@ struct ComputeOptions {
 struct TextSource {
   enum class Kind { kStdin, kText, kFile };
   Kind kind = Kind::kStdin;
-  std::string value;  // the text, or the file's path
+  std::string value;  // the text, or the file's path; of stdin "-" where it was asked for
 };
 
 /// Where a result goes, and how it looks.
@@ -61,6 +61,13 @@ struct SamplerFlags {
   std::optional<float> repeat_penalty;
 };
 
+/// A text that was read, kept on disk.
+struct CacheOptions {
+  std::filesystem::path load;         // the run goes on from it; empty: from nothing
+  std::filesystem::path save;         // where it goes once the prompts are read; empty: nowhere
+  std::vector<std::string> kv_given;  // with `load`: the --kv options that must be the file's
+};
+
 struct GenerateOptions {
   ModelOptions model;
   ComputeOptions compute;
@@ -75,8 +82,9 @@ struct GenerateOptions {
   std::vector<std::string> stop_strings;  // none is empty
   bool ignore_eos = false;
 
-  KvOptions kv;                   // passes check_kv; its seed is the one above, or 0
-  bool kv_show = false;           // the prompt in the terminal, shaded by what was kept of it
+  KvOptions kv;          // passes check_kv; its seed is the one above, or 0
+  CacheOptions cache;    // where one is loaded, `kv` is unchecked, and the prompt may be empty
+  bool kv_show = false;  // the prompt in the terminal, shaded by what was kept of it
   std::filesystem::path kv_map;   // .html of the same; empty: none
   std::filesystem::path kv_dump;  // .json: positions and masks; empty: none
 

@@ -2,11 +2,15 @@
 #include "src/generate.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <random>
+#include <utility>
 
 #include "src/cli/interrupt.h"
 #include "src/cli/prompt.h"
+#include "src/commands/cache_files.h"
 #include "src/commands/commands.h"
 #include "src/commands/generate_output.h"
 #include "src/commands/kept_output.h"
@@ -44,15 +48,22 @@ Prompts read_prompts(const GenerateOptions& options, const Console& console) {
   return prompts;
 }
 
-/// Fails with kPrompt where the prompts alone are longer than the context.
+/// `before`: the text that the prompts are read after. Fails with kPrompt where the prompts alone
+/// are longer than the context.
 GenerateRequest make_request(const GenerateOptions& options, const ModelFiles& files,
-                             const Prompts& prompts, int64_t context) {
+                             const Prompts& prompts, std::vector<int32_t> before, int64_t context) {
   GenerateRequest request;
-  request.prompt = encode_prompt(*files.tokenizer, prompts.first, options.bos);
+  request.before = std::move(before);
+  if (request.before.empty()) {
+    request.prompt = encode_prompt(*files.tokenizer, prompts.first, options.bos);
+  } else if (!prompts.first.empty()) {
+    request.prompt = encode_prompt(*files.tokenizer, prompts.first, BosMode::kNo);
+  }
   if (!prompts.then.empty()) {
     request.then = encode_prompt(*files.tokenizer, prompts.then, BosMode::kNo);
   }
-  const auto n_prompt = static_cast<int64_t>(request.prompt.size() + request.then.size());
+  const auto n_prompt =
+      std::ssize(request.before) + std::ssize(request.prompt) + std::ssize(request.then);
   if (n_prompt > context) {
     fail(ExitCode::kPrompt, "the prompt does not fit: ", n_prompt,
          " tokens, and the context holds ", context);
@@ -64,24 +75,43 @@ GenerateRequest make_request(const GenerateOptions& options, const ModelFiles& f
   if (!options.ignore_eos) request.stop_ids = files.stop_ids;
   request.stop_strings = options.stop_strings;
   request.logprobs = options.logprobs.value_or(-1);
-  request.text_before = !prompts.first.empty() || !prompts.then.empty();
+  request.text_before = !request.before.empty() || !prompts.first.empty() || !prompts.then.empty();
   return request;
 }
 
-/// Plans the memory of both prompts and what follows them.
+/// Plans the memory of the text so far, the prompts and what follows them.
 RunShape make_shape(const GenerateOptions& options, const ModelFiles& files,
-                    const GenerateRequest& request, const Device& device, int64_t context,
-                    const Console& console) {
-  std::vector<int64_t> prompts = {std::ssize(request.prompt)};
-  if (!request.then.empty()) prompts.push_back(std::ssize(request.then));
-  const int64_t n_prompt = prompts.front() + std::ssize(request.then);
+                    const GenerateRequest& request, const KvStart& start, const Device& device,
+                    int64_t context, const Console& console) {
+  std::vector<int64_t> prompts;
+  for (const auto* prompt : {&request.prompt, &request.then}) {
+    if (!prompt->empty()) prompts.push_back(std::ssize(*prompt));
+  }
+  const int64_t n_prompt = std::reduce(prompts.begin(), prompts.end(), start.position);
   RunShape shape{.capacity = std::min(context, n_prompt + request.max_tokens),
-                 .prompt_tokens = *std::ranges::max_element(prompts),
+                 .prompt_tokens = prompts.empty() ? 1 : *std::ranges::max_element(prompts),
                  .prefill_rows = options.compute.prefill_rows};
-  KvOptions kv = options.kv;
-  kv.seed = request.sampler.seed;  // also one that was drawn: told, it repeats the whole run
-  plan_kv_rows(kv, files, device, prompts, shape, console);
+  plan_kv_rows(options.kv, files, device, prompts, shape, console, start);
   return shape;
+}
+
+/// What the run goes on from; nothing where it begins a text. Its settings become those of
+/// `options`.
+std::optional<LoadedCache> load_cache(GenerateOptions& options, const ModelFiles& files,
+                                      int64_t context) {
+  if (options.cache.load.empty()) return std::nullopt;
+  LoadedCache loaded(options.cache, options.kv, files, context);
+  options.kv = loaded.kv();
+  return loaded;
+}
+
+/// All tokens that were read before the first is drawn.
+std::vector<int32_t> text_of(const GenerateRequest& request) {
+  std::vector<int32_t> text;
+  for (const auto* part : {&request.before, &request.prompt, &request.then}) {
+    text.insert(text.end(), part->begin(), part->end());
+  }
+  return text;
 }
 
 ExitCode exit_code(StopReason reason) {
@@ -99,6 +129,7 @@ struct Results {
   Printer& printer;
   KeptOutput& kept;
   const std::optional<LayerDump>& dump;
+  std::function<void()> save;  // does nothing where nothing is saved
 };
 
 /// Runs the request, showing what happens while it does.
@@ -117,6 +148,7 @@ Generation run(const GenerateOptions& options, const ModelFiles& files,
   }
   hooks.prompt_read = [&] {
     progress.erase();
+    results.save();
     results.kept.show(*files.tokenizer, request, sequence, console);
   };
   hooks.token = [&](const GeneratedToken& token) { results.printer.token(token); };
@@ -128,15 +160,22 @@ Generation run(const GenerateOptions& options, const ModelFiles& files,
 
 }  // namespace
 
-ExitCode run_generate(const GenerateOptions& options) {
+ExitCode run_generate(const GenerateOptions& asked) {
+  GenerateOptions options = asked;
   const Console console(options.model);
   const ModelFiles files = noted(open_model(options.model.dir), console);
   const Prompts prompts = read_prompts(options, console);
   const int64_t context = context_size(files.config, options.compute.context, console);
-  const GenerateRequest request = make_request(options, files, prompts, context);
+  std::optional<LoadedCache> loaded = load_cache(options, files, context);
+  const GenerateRequest request = make_request(
+      options, files, prompts, loaded ? loaded->tokens() : std::vector<int32_t>(), context);
+  // Also a seed that was drawn: told, it repeats the whole run.
+  if (!loaded) options.kv.seed = request.sampler.seed;
+  const KvStart start = loaded ? loaded->start() : KvStart{};
   const std::optional<LayerDump> dump = open_dump(options, files.config);
   auto device = open_device(files, options.compute, console);
-  const RunShape shape = make_shape(options, files, request, *device, context, console);
+  if (loaded) loaded->check_device(*device);
+  const RunShape shape = make_shape(options, files, request, start, *device, context, console);
   const std::string sampling = model_sampling(options.sampler, files.config.sampling);
   if (!sampling.empty()) console.summary("sampler " + sampling + " (generation_config.json)");
   if (!options.seed && request.sampler.temperature > 0) {
@@ -144,14 +183,25 @@ ExitCode run_generate(const GenerateOptions& options) {
   }
   Printer printer(options, *files.tokenizer);
   KeptOutput kept(options);
+  std::optional<CacheSaver> saver;
+  if (!options.cache.save.empty()) saver.emplace(options.cache.save);
   const Model model = load_with_progress(files, std::move(device), options.model, shape, console);
   Sequence sequence(
       model.network(),
       {.capacity = shape.capacity, .prefill_rows = shape.prefill_rows, .kv = shape.kv});
+  if (loaded) loaded->restore(sequence, *model.device);
   printer.start(prompts.first + prompts.then);
+  std::optional<CacheFileRecord> saved;
+  const auto save = [&] {
+    if (!saver) return;
+    const int64_t first = loaded ? start.first_prompt : std::ssize(request.prompt);
+    saved = saver->save(sequence, model, files, options.kv, first, text_of(request));
+  };
   const Generation result =
-      run(options, files, request, sequence, *model.device, console, {printer, kept, dump});
-  const RunRecord record{files, model, sequence, options, request, result};
+      run(options, files, request, sequence, *model.device, console, {printer, kept, dump, save});
+  RunRecord record{files, model, sequence, options, request, result};
+  if (loaded) record.loaded = loaded->record();
+  record.saved = saved;
   printer.finish(record);
   print_summary(console, record);
   return exit_code(result.stop_reason);

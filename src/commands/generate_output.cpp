@@ -35,6 +35,7 @@ OrderedJson kv_json(const RunRecord& run) {
 OrderedJson timings_json(const RunRecord& run) {
   OrderedJson json;
   json["load_ms"] = run.model.load_ms;
+  if (run.loaded) json["cache_n"] = run.loaded->tokens;
   json["prompt_n"] = run.prompt_tokens();
   json["prompt_ms"] = run.result.prefill_ms;
   json["prompt_per_second"] = run.prompt_per_second();
@@ -45,15 +46,22 @@ OrderedJson timings_json(const RunRecord& run) {
   return json;
 }
 
+OrderedJson cache_json(const CacheFileRecord& cache) {
+  return {{"file", cache.file}, {"tokens", cache.tokens}, {"tokens_hash", cache.tokens_hash},
+          {"rows", cache.rows}, {"bytes", cache.bytes},   {"ms", cache.ms}};
+}
+
 OrderedJson run_json(const RunRecord& run) {
   const Arena& arena = run.model.device->arena();
   OrderedJson json;
   json["text"] = run.result.text;
   json["tokens"] = run.result.tokens;
-  json["prompt_tokens"] = run.prompt_tokens();
+  json["prompt_tokens"] = run.text_tokens();
   json["stop_reason"] = stop_reason_name(run.result.stop_reason);
   json["timings"] = timings_json(run);
   json["kv"] = kv_json(run);
+  if (run.loaded) json["cache_loaded"] = cache_json(*run.loaded);
+  if (run.saved) json["cache_saved"] = cache_json(*run.saved);
   json["memory"] = {{"arena_high_water", arena.high_water()},
                     {"arena_committed", arena.committed()}};
   json["device"] = run.model.device->name();
@@ -91,7 +99,7 @@ uint64_t RunRecord::row_bytes() const {
 
 int64_t RunRecord::rows_full() const {
   const ModelConfig& c = files.config;
-  return static_cast<int64_t>(prompt_tokens()) * c.n_layers * c.n_kv_heads;
+  return static_cast<int64_t>(text_tokens()) * c.n_layers * c.n_kv_heads;
 }
 
 uint64_t RunRecord::bytes_full() const {
@@ -115,6 +123,13 @@ void print_summary(const Console& console, const RunRecord& run) {
   const Generation& result = run.result;
   print("load    %8.1f ms   %s, %s of weights", run.model.load_ms, run.model.device->name().c_str(),
         format_bytes(run.files.plan.bytes).c_str());
+  const auto print_cache = [&](const char* verb, const std::optional<CacheFileRecord>& cache) {
+    if (!cache) return;
+    print("%-7s %8.1f ms   %s, %zu tokens, %lld rows, in %s", verb, cache->ms,
+          format_bytes(cache->bytes).c_str(), cache->tokens, static_cast<long long>(cache->rows),
+          one_line(cache->file).c_str());
+  };
+  print_cache("opened", run.loaded);
   print("prefill %8.1f ms   %zu tokens, %.1f tokens/s", result.prefill_ms, run.prompt_tokens(),
         run.prompt_per_second());
   if (run.sequence.compact_ms() > 0) {
@@ -123,6 +138,7 @@ void print_summary(const Console& console, const RunRecord& run) {
     print("winnow  %8.1f ms   to score, select and compact%s", run.sequence.compact_ms(),
           result.rows_shared > 0 ? ("; " + shared).c_str() : "");
   }
+  print_cache("saved", run.saved);
   print("decode  %8.1f ms   %zu tokens, %.1f tokens/s, ended by %s", result.decode_ms,
         result.tokens.size(), run.predicted_per_second(), stop_reason_name(result.stop_reason));
   print("cache   %s: %lld of %lld rows kept after the prompt, policy %s; %s at its highest",

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/cli/console.h"
 #include "src/cli/options.h"
 #include "src/cli/output.h"
+#include "src/commands/cache_files.h"
 #include "src/generate.h"
 #include "src/model.h"
 
@@ -21,8 +23,11 @@ struct RunRecord {
   const GenerateOptions& options;
   const GenerateRequest& request;
   const Generation& result;
+  std::optional<CacheFileRecord> loaded = {};
+  std::optional<CacheFileRecord> saved = {};
 
-  size_t prompt_tokens() const { return request.prompt.size() + request.then.size(); }
+  size_t prompt_tokens() const { return request.prompt.size() + request.then.size(); }  // read now
+  size_t text_tokens() const { return request.before.size() + prompt_tokens(); }
   int64_t rows_full() const;  // that a full cache would have held after the prompts
   uint64_t bytes_full() const;
   uint64_t row_bytes() const;

@@ -13,7 +13,7 @@ namespace {
 /// What each token adds to the text; for those that add nothing, their names.
 std::vector<std::string> token_texts(const Tokenizer& tokenizer, const GenerateRequest& request) {
   std::vector<std::string> texts;
-  for (const auto* prompt : {&request.prompt, &request.then}) {
+  for (const auto* prompt : {&request.before, &request.prompt, &request.then}) {
     for (const int32_t id : *prompt) {
       std::string text =
           id < tokenizer.vocab_size() ? tokenizer.decode_piece(id, texts.empty()) : "";
