@@ -4,7 +4,7 @@
 #   ARCH=x86-64-v3       what g++ compiles for: AVX2 and FMA; ARCH=native for this machine alone
 #   EXTRA_CXXFLAGS=      more flags for g++, e.g. -Werror
 #   NVCC=no              builds without CUDA, as a machine without nvcc does
-#   GPU_ARCHS="80 90"    what nvcc compiles for; always with PTX for what is newer
+#   GPU_ARCHS="80 90"    what nvcc compiles for; with PTX of the last for what is newer
 
 BUILD ?= build
 ARCH ?= x86-64-v3
@@ -52,7 +52,8 @@ CUDA_WORDS := for the CPU alone: $(if $(filter no,$(NVCC)),no nvcc in PATH or /u
 else
 CUDA_SRCS := $(filter-out cuda/no_cuda.cpp,$(wildcard cuda/*.cpp)) $(wildcard cuda/*.cu)
 CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp) $(wildcard tests/gpu/*.cu)
-GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(comma)compute_$(a)]')
+NEWEST_ARCH := $(lastword $(GPU_ARCHS))
+GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(if $(filter $(a),$(NEWEST_ARCH)),$(comma)compute_$(a))]')
 NVCCFLAGS = -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
              -Xcompiler $(subst $(space),$(comma),-g -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
 # Kernels that are written for Hopper's own instructions.

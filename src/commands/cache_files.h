@@ -45,7 +45,7 @@ class LoadedCache {
   /// What a plan begins with. Before restore().
   KvStart start() const;
 
-  /// Makes `sequence`, empty and with the settings of kv() for start(), the one that was saved. Once.
+  /// Makes `sequence`, empty and with the settings of kv() for start(), what was saved. Once.
   void restore(Sequence& sequence, Device& device);
 
   const CacheFileRecord& record() const { return record_; }

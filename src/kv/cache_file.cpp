@@ -69,6 +69,9 @@ std::optional<KvBudget> decode_budget(const CacheHeader& header, const HeaderChe
   return KvBudget{.unit = unit, .amount = amount};
 }
 
+// An option that is new needs a place in the header, in both functions below, and a new version.
+static_assert(sizeof(KvOptions) == 128);
+
 KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) {
   constexpr std::array kGroups = {Group::kHead, Group::kMean, Group::kMax, Group::kSum};
   KvOptions kv;
