@@ -8,9 +8,8 @@
 //              theta' = theta (factor n / L - (factor - 1))^(d / (d - 2))     n tokens in the text
 //   yarn       f_i (1 - r_i) + f_i / factor r_i; r_i goes from 0 to 1 between the pairs that turn
 //              beta_fast and beta_slow times in L tokens          (arXiv 2309.00071)
-//   llama3     f_i / factor for pairs that turn less than low_freq_factor times in L tokens, f_i
-//   for
-//              those that turn more than high_freq_factor times, a blend between
+//   llama3     f_i / factor for pairs that turn less than low_freq_factor times in L tokens,
+//              f_i for those that turn more than high_freq_factor times, a blend between
 //
 // Powers and products are rounded to fp32 where transformers rounds them: at long positions the
 // rounding is part of what the weights have learned.
