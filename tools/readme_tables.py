@@ -70,7 +70,8 @@ def perplexity_table() -> str:
 def bench_records() -> list[dict]:
     """Every record that `winnow bench` left in tools/results."""
     files = sorted((ROOT / "tools/results").glob("bench-*.json"))
-    return [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
+    records = [r for file in files for r in json.loads(file.read_text(encoding="utf-8"))]
+    return sorted(records, key=lambda r: (r["bench"], r["shape"], r["gpu"]), reverse=True)
 
 
 def thousands(count: int) -> str:
@@ -80,6 +81,11 @@ def thousands(count: int) -> str:
 
 def cache_text(record: dict) -> str:
     return "full" if record["budget"] is None else f"{record['policy']} {record['budget']}"
+
+
+def gpu_text(record: dict) -> str:
+    """ "H200" from "NVIDIA H200 (cuda)"."""
+    return record["gpu"].replace("NVIDIA", "").split()[0]
 
 
 def share_text(record: dict) -> str:
@@ -125,6 +131,7 @@ def speed_table() -> str:
         lines.append(
             [
                 r["bench"],
+                gpu_text(r),
                 r["shape"],
                 thousands(length),
                 cache_text(r),
@@ -133,7 +140,7 @@ def speed_table() -> str:
                 spread_text(r),
             ]
         )
-    header = ["", "shape", "prompt or depth", "cache", "median", "share", "spread"]
+    header = ["", "GPU", "shape", "prompt or depth", "cache", "median", "share", "spread"]
     return markdown(header, lines) + "\n\n" + machine_lines(records)
 
 
@@ -150,6 +157,7 @@ def kernel_table() -> str:
         lines.append(
             [
                 f"`{r['name']}`",
+                gpu_text(r),
                 r["shape"],
                 thousands(r["prompt"]),
                 thousands(r["depth"]),
@@ -159,7 +167,7 @@ def kernel_table() -> str:
                 share_text(r),
             ]
         )
-    header = ["kernel", "shape", "rows", "depth", "cache", "time", "rate", "share"]
+    header = ["kernel", "GPU", "shape", "rows", "depth", "cache", "time", "rate", "share"]
     return markdown(header, lines)
 
 
