@@ -21,7 +21,7 @@ endif
 # -Wno-restrict: g++ 12 sees overlapping copies in std::string where there are none.
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-restrict
 CPPFLAGS += -I. -MMD -MP
-CXXFLAGS := -std=c++20 -O3 -g -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
+CXXFLAGS := -std=c++20 -O3 -g1 -march=$(ARCH) -fopenmp $(WARNINGS) $(EXTRA_CXXFLAGS)
 # PCRE2 and utf8proc are linked in: the program runs where they are not installed.
 TEXT_LIBS := -lsentencepiece -l:libpcre2-8.a -l:libutf8proc.a
 # So is libedit, for the lines that are typed in a chat, with what it needs.
@@ -55,7 +55,7 @@ CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp) $(wildcard tests/gpu/*.cu)
 NEWEST_ARCH := $(lastword $(GPU_ARCHS))
 GENCODE := $(foreach a,$(GPU_ARCHS),'-gencode=arch=compute_$(a)$(comma)code=[sm_$(a)$(if $(filter $(a),$(NEWEST_ARCH)),$(comma)compute_$(a))]')
 NVCCFLAGS = -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
-             -Xcompiler $(subst $(space),$(comma),-g -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
+             -Xcompiler $(subst $(space),$(comma),-g1 -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
 # Kernels that are written for Hopper's own instructions.
 %_sm90.o: GENCODE := '-gencode=arch=compute_90a$(comma)code=sm_90a'
 CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(strip $(GPU_ARCHS))) and newer
@@ -106,6 +106,9 @@ $(BUILD)/.cuda-%:
 	@echo "building $(CUDA_WORDS)" && touch $@
 CUDA_SAID := $(BUILD)/.cuda-$(subst $(space),-,$(subst /,_,$(strip $(NVCC) $(GPU_ARCHS))))
 $(CUDA_OBJS) $(patsubst %.cu,$(BUILD)/%.o,$(filter %.cu,$(CUDA_TEST_SRCS))): $(CUDA_SAID)
+
+# Tests are compiled more often than they are run.
+$(TEST_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
 
 # Draws are the same on every platform only if products and sums are rounded one by one.
 $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off
