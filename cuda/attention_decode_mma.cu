@@ -5,11 +5,10 @@
 // (attention_decode_share.cuh). A block's 8 warps take the tiles of its share in turns
 // (attention_decode_tile.cuh), each with the next tile on its way while it works on one:
 //
-//   warp 0   tile 0, tile 8, ...      8 heads' softmaxes \   warps, in order     the head's shares,
-//   warp 1   tile 1, tile 9, ...      8 heads' softmaxes  > ----------------> S0  in order
-//   ...                                                  /   shared memory    S1 --------------->
-//   out
-//                                             the head's other blocks: ...    S2  exchange
+//   warp 0   tile 0, tile 8, ...   8 heads' softmaxes |  warps, in order      shares, in order
+//   warp 1   tile 1, tile 9, ...   8 heads' softmaxes |  ---------------> S0
+//   ...                                               |   shared memory   S1  ---------------> out
+//                                                the head's other blocks: S2      exchange
 //
 // Bound by memory: 4 * head_dim bytes a row. After winnowing, a layer is a few MB, read in 2 us:
 // the time then goes into what follows one upon the other, so that chain is kept short:

@@ -205,7 +205,7 @@ TEST_CASE("GPU: fast decode attention over rings, and rows that few see or nobod
   }
 }
 
-TEST_CASE("GPU: fast decode attention sums up in an order that the launch's size may change only") {
+TEST_CASE("GPU: fast decode attention sums up in the same order every time") {
   NEEDS_GPU();
   const ModelConfig config = attention_shape(32, 8, 128);
   const TestLayer layer = make_layer(config, DType::kBF16, 1, std::vector<int32_t>(8, 2500), 7);
