@@ -6,23 +6,10 @@
 
 #include "src/cpu/ops.h"
 #include "tests/support/numbers.h"
+#include "tests/support/stored.h"
 
 using namespace winnow;
 using namespace winnow::test;
-
-namespace {
-
-struct Stored {
-  std::string bytes;
-  std::vector<float> values;  // after rounding
-};
-
-Stored store_as(DType type, const std::vector<float>& values) {
-  const TestTensor tensor{"w", type, {values.size()}, encode(type, values)};
-  return {tensor.bytes, decode(tensor)};
-}
-
-}  // namespace
 
 TEST_CASE("rmsnorm divides by the root of the mean square and scales") {
   for (const int64_t size : {1, 3, 64, 100}) {

@@ -6,21 +6,12 @@
 
 #include "src/cpu/matmul.h"
 #include "tests/support/numbers.h"
+#include "tests/support/stored.h"
 
 using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-struct Stored {
-  std::string bytes;
-  std::vector<float> values;  // after rounding
-};
-
-Stored store_as(DType type, const std::vector<float>& values) {
-  const TestTensor tensor{"w", type, {values.size()}, encode(type, values)};
-  return {tensor.bytes, decode(tensor)};
-}
 
 /// y (+)= x W^T, one product after the other.
 std::vector<double> naive_matmul(const std::vector<float>& w, const std::vector<float>& x,
