@@ -7,8 +7,8 @@ Writes a sharded checkpoint of the shape to FOLDER (with few ids, so that the lo
 stay small), lets both compute the logits of the same ids, and holds them against the fp32
 computation of the same rounded weights; long texts, for which transformers' fp32 attention wants
 too much memory, against its bf16. Says how long a run took (of one token: loading), beside reading
-the files alone, and the most host memory that the program held. Needs torch and transformers; takes twice the
-checkpoint's size in GPU memory, and once on FOLDER's disk.
+the files alone, and the most host memory that the program held. Needs torch and transformers; takes
+twice the checkpoint's size in GPU memory, and once on FOLDER's disk.
 """
 
 import argparse
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--longest-truth", type=int, default=4096)
     parser.add_argument("--winnow", default="build/winnow")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 512, 32_000])
+    parser.add_argument("--keep", action="store_true", help="leave the checkpoint where it is")
     args = parser.parse_args()
     args.dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -127,7 +128,8 @@ def main() -> None:
                 print(f"of transformers in bf16 {nmse(half[n], truth[n]):.2e},", end=" ")
             print(f"to transformers in bf16 {nmse(logits, half[n]):.2e}")
     finally:
-        shutil.rmtree(args.dir, ignore_errors=True)
+        if not args.keep:
+            shutil.rmtree(args.dir, ignore_errors=True)
 
 
 if __name__ == "__main__":
