@@ -136,6 +136,15 @@ void CudaDevice::download(void* to, const void* from, uint64_t bytes) {
   check_cuda(cudaStreamSynchronize(stream_.get()), "copy from the GPU");
 }
 
+void CudaDevice::copy(void* to, const void* from, uint64_t bytes) {
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_.get()),
+             "copy on the GPU");
+}
+
+void CudaDevice::clear(void* to, uint64_t bytes) {
+  check_cuda(cudaMemsetAsync(to, 0, bytes, stream_.get()), "clear on the GPU");
+}
+
 void CudaDevice::synchronize() {
   check_cuda(cudaStreamSynchronize(stream_.get()), "wait for the GPU");
 }

@@ -47,6 +47,8 @@ class CudaDevice final : public Device {
   void finish() override;
   void upload(void* to, const void* from, uint64_t bytes) override;
   void download(void* to, const void* from, uint64_t bytes) override;
+  void copy(void* to, const void* from, uint64_t bytes) override;
+  void clear(void* to, uint64_t bytes) override;
 
   void synchronize() override;
   void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) override;
@@ -74,6 +76,13 @@ class CudaDevice final : public Device {
   void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                       const ScoreLists& to) override;
   void top_k(const Zones& zones, const ScoreLists& lists) override;
+  void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override;
+  void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,
+                   float* to) override;
+  void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken) override;
+  void squeeze_rows(const RowPool& pool, const Cut* cut, const RowMove& move,
+                    void* workspace) override;
+  uint64_t squeeze_workspace_bytes(int64_t entries) const override;
   void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
                  const KeptRows& kept) override;
   void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) override;

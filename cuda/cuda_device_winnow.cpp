@@ -27,6 +27,28 @@ void CudaDevice::top_k(const Zones& zones, const ScoreLists& lists) {
   cuda::top_k(zones, lists, heads_.n_kv_heads, stream_.get());
 }
 
+void CudaDevice::set_aside(const Zones& zones, const ScoreLists& lists, float outside) {
+  cuda::set_aside(zones, lists, outside, stream_.get());
+}
+
+void CudaDevice::take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,
+                             float* to) {
+  cuda::take_scores(lists, kept, first, to, stream_.get());
+}
+
+void CudaDevice::count_taken(const RowPool& pool, const Cut* cut, int32_t* taken) {
+  cuda::count_taken(pool, cut, taken, stream_.get());
+}
+
+void CudaDevice::squeeze_rows(const RowPool& pool, const Cut* cut, const RowMove& move,
+                              void* workspace) {
+  cuda::squeeze_rows(pool, heads_.head_dim, type_, cut, move, workspace, stream_.get());
+}
+
+uint64_t CudaDevice::squeeze_workspace_bytes(int64_t entries) const {
+  return cuda::squeeze_workspace_bytes(entries, heads_.head_dim, type_);
+}
+
 void CudaDevice::list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
                            const KeptRows& kept) {
   cuda::list_kept(kv, heads_, zones, lists, kept, winnow_workspace_, stream_.get());

@@ -209,6 +209,25 @@ void list_kept(const KvRows& kv, const Heads& heads, const Zones& zones, const S
                const KeptRows& kept, void* workspace, Stream stream);
 uint64_t list_kept_workspace_bytes(int64_t n_kv_heads);
 
+/// Rows outside of the zones get the score `outside`, what lies behind the rows of a list, up to
+/// its stride, -infinity.  lists.n is n_kv_heads
+void set_aside(const Zones& zones, const ScoreLists& lists, float outside, Stream stream);
+
+/// to[first[h] + i] = score of row kept.row[h][i], for i < kept.count[h].
+/// lists.n is n_kv_heads; first [n_kv_heads]
+void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first, float* to,
+                 Stream stream);
+
+/// taken[s] = rows of segment s that *cut takes.  taken [pool.n_segments]
+void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken, Stream stream);
+
+/// Moves the rows that *cut takes, and their scores, to where `move` says; all other scores become
+/// -infinity. Rows start on multiples of 4 bytes.
+/// workspace squeeze_workspace_bytes(pool.entries, ...), aligned to 256
+void squeeze_rows(const RowPool& pool, int64_t head_dim, DType type, const Cut* cut,
+                  const RowMove& move, void* workspace, Stream stream);
+uint64_t squeeze_workspace_bytes(int64_t entries, int64_t head_dim, DType type);
+
 /// Row kept.row[h][i] of `from` becomes row i of `to`, for i < kept.count[h]: value, position, mask
 /// (kept.mask's where that is not null) and key - k_plain where both have it, or else k. They do
 /// not overlap. Rows of both are T and start on multiples of 4 bytes.

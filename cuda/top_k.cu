@@ -24,6 +24,7 @@
 // As soon as the orders that are left fit into shared memory they are copied there, which is after
 // the first digit unless many scores are close to the k-th. Bound by memory: two reads of the zone,
 // and by the latency of barriers where lists are few or short.
+#include <algorithm>
 #include <cub/block/block_scan.cuh>
 
 #include "cuda/check.h"
@@ -271,7 +272,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void top_k(const Zones& zones, const ScoreLists& lists, int64_t n_kv_heads, Stream stream) {
   if (lists.n == 0) return;
-  top_k_kernel<<<grid_size(lists.n), kThreads, 0, stream>>>(zones, lists, lists.n / n_kv_heads);
+  top_k_kernel<<<grid_size(lists.n), kThreads, 0, stream>>>(zones, lists, std::max<int64_t>(lists.n / n_kv_heads, 1));
   check_launch("top_k");
 }
 

@@ -122,7 +122,11 @@ void Sequence::step_and_reselect() {
   for (int64_t l = 0; l < network_.config.n_layers; ++l) {
     const KvRows kv = windowed(pass.open_layer(l));
     run_layer(l, step_, step_activations_, kv);
-    pass.close_layer(pass.rows_of(l, kv, step_activations_.q));
+    LayerRows layer = pass.rows_of(l, kv);
+    layer.last_query = layer.queries = step_activations_.q;
+    layer.n_queries = 1;
+    layer.weights = &network_.weights.layers[static_cast<size_t>(l)];
+    pass.close_layer(layer);
   }
   device_.logits(network_.weights, step_, step_activations_, logits_);
   close_pass(pass);

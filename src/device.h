@@ -130,6 +130,10 @@ class Device : public WeightSink {
   virtual void upload(void* to, const void* from, uint64_t bytes) = 0;
   virtual void download(void* to, const void* from, uint64_t bytes) = 0;
 
+  /// Within the device's memory, in turn with its steps. `from` and `to` do not overlap.
+  virtual void copy(void* to, const void* from, uint64_t bytes) = 0;
+  virtual void clear(void* to, uint64_t bytes) = 0;  // all bytes 0
+
   /// Waits until every step that was asked for is done; what went wrong in one is reported here.
   virtual void synchronize() = 0;
 
@@ -205,7 +209,8 @@ class Device : public WeightSink {
                               const ScoreLists& to) = 0;
 
   /// The cut after the k greatest scores of each list's zone, of equal ones the lower row first: k
-  /// exactly, or all rows of the zone that are not -infinity where they are fewer.
+  /// exactly, or all rows of the zone that are not -infinity where they are fewer. One list alone
+  /// may be of any length: zone 0 is its own.
   virtual void top_k(const Zones& zones, const ScoreLists& lists) = 0;
 
   /// Lists the rows that stay: those outside of the zones, with the masks they have, and those that
@@ -213,6 +218,26 @@ class Device : public WeightSink {
   /// or with the mask they have (lists.n == n_kv_heads). Writes row, mask and count of `kept`.
   virtual void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
                          const KeptRows& kept) = 0;
+
+  /// Rows outside of the zones get the score `outside`, and what lies behind the rows of a list,
+  /// up to the list's stride, -infinity.  lists.n is n_kv_heads
+  virtual void set_aside(const Zones& zones, const ScoreLists& lists, float outside) = 0;
+
+  /// taken[s] = rows of segment s that *cut takes, entries being the rows' numbers.
+  /// taken [n_segments]
+  virtual void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken) = 0;
+
+  /// Moves the rows that *cut takes to where `move` says, in their order and within the same
+  /// memory, with their scores; all other scores become -infinity, those between segments too.
+  /// workspace squeeze_workspace_bytes(pool.entries)
+  virtual void squeeze_rows(const RowPool& pool, const Cut* cut, const RowMove& move,
+                            void* workspace) = 0;
+  virtual uint64_t squeeze_workspace_bytes(int64_t entries) const = 0;
+
+  /// to[first[h] + i] = lists.score[h][kept.row[h][i]], for i < kept.count[h].
+  /// lists.n is n_kv_heads; first [n_kv_heads]
+  virtual void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,
+                           float* to) = 0;
 
   /// Row kept.row[h][i] of `from` becomes row i of `to`, for i < kept.count[h]: value, position,
   /// mask, and key - k_plain where both have it, or else k. `from` and `to` do not overlap.

@@ -71,7 +71,8 @@ MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunS
       Sequence::scratch_bytes(files.config, device, shape.prompt_tokens, shape.prefill_rows) +
       shape.extra_scratch;
   if (shape.kv_plan.layer_rows > 0) {
-    scratch += KvPass::scratch_bytes(files.config, type, shape.kv, shape.kv_plan.layer_rows);
+    scratch += KvPass::scratch_bytes(files.config, device, shape.kv, shape.kv_plan.layer_rows,
+                                     shape.kv_room());
   }
   return {.weights = files.plan.bytes,
           .kv = kv,
@@ -89,7 +90,8 @@ MemoryPlan plan_memory_together(const ModelFiles& files, const Device& device,
     // The prompt and the layer of full K/V are there once; what each has beside them is its step's
     // activations and its selector.
     all.scratch += Sequence::scratch_bytes(files.config, device, 1, 1) +
-                   Selector::scratch_bytes(files.config, shape.kv, shape.prompt_tokens);
+                   KvPass::selection_bytes(files.config, device, shape.kv, shape.prompt_tokens,
+                                           shape.kv_room());
   }
   return all;
 }

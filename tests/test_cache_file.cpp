@@ -34,7 +34,7 @@ KvOptions every_option() {
   kv.reselect = true;
   kv.recompact = 9;
   kv.places_in_cache = true;
-  kv.seed = 0xfedcba9876543210;
+  kv.policy_options.seed = 0xfedcba9876543210;
   return kv;
 }
 
@@ -66,7 +66,7 @@ TEST_CASE("cache file: options, tokens and state come back as they were") {
     CHECK(read.kv.reselect == kv.reselect);
     CHECK(read.kv.recompact == kv.recompact);
     CHECK(read.kv.places_in_cache == kv.places_in_cache);
-    CHECK(read.kv.seed == kv.seed);
+    CHECK(read.kv.policy_options.seed == kv.policy_options.seed);
     CHECK(read.winnowed() == (kv.policy != "full"));
     CHECK(read.state.next_position == kPrompt);
   }

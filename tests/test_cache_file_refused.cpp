@@ -135,7 +135,7 @@ TEST_CASE("cache file refused: any bit that flips is noticed") {
 
 TEST_CASE("cache file refused: versions and sizes") {
   const RefusedFiles files;
-  files.refuse_header(&CacheHeader::version, 2, {"has version 2 of the format, and this is 1"});
+  files.refuse_header(&CacheHeader::version, 1, {"has version 1 of the format, and this is 2"});
   files.refuse_header(&CacheHeader::file_bytes, ~uint64_t{0}, {"is cut"});
   const uint64_t rows = files.bytes().header.rows;
   // The file would have to be larger, or so large that 64 bits do not hold it: nothing is

@@ -277,7 +277,7 @@ TEST_CASE("eval options: every policy comes with every budget, full once") {
   for (size_t i = 0; i < methods.size(); ++i) {
     CAPTURE(i);
     CHECK(methods[i].policy == names[i]);
-    CHECK(methods[i].seed == 7);
+    CHECK(methods[i].policy_options.seed == 7);
     CHECK_NOTHROW(check_kv(methods[i]));
   }
   CHECK_FALSE(methods[2].budget.has_value());
@@ -290,7 +290,7 @@ TEST_CASE("eval options: every policy comes with every budget, full once") {
   const std::vector<KvOptions> usual = eval_methods(needle());
   REQUIRE(usual.size() == 4);
   CHECK(usual[0].policy == "full");
-  CHECK(usual[0].seed == 1);
+  CHECK(usual[0].policy_options.seed == 1);
   for (const size_t i : {1, 2, 3}) {
     CHECK(usual[i].budget->amount == 128);
     CHECK(usual[i].budget->unit == KvBudget::Unit::kRows);

@@ -48,7 +48,7 @@ std::vector<KvOptions> methods_of() {
   methods[5].group = Group::kMax;
   methods[6].fill = true;
   methods[7].budget->unit = KvBudget::Unit::kPercent;
-  for (KvOptions& method : methods) method.seed = 17;
+  for (KvOptions& method : methods) method.policy_options.seed = 17;
   return methods;
 }
 
@@ -155,7 +155,7 @@ void check_as_alone(const EvalSample& sample, const std::vector<KvOptions>& meth
     CAPTURE(i);
     CAPTURE(methods[i].policy);
     KvOptions kv = methods[i];
-    kv.seed = splitmix64(kv.seed, kDraw);
+    kv.policy_options.seed = splitmix64(kv.policy_options.seed, kDraw);
     const SampleResult alone = answer_alone(sample, kv, files, model, prefill_rows);
     check_same_result(results[i], alone);
     CHECK(results[i].budget == alone.budget);

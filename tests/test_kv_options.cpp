@@ -40,7 +40,7 @@ void check_defaults(const KvOptions& kv) {
   CHECK_FALSE(kv.reselect);
   CHECK(kv.recompact == 0);
   CHECK_FALSE(kv.places_in_cache);
-  CHECK(kv.seed == 0);
+  CHECK(kv.policy_options.seed == 0);
 }
 
 TEST_CASE("kv options: the defaults") {
@@ -71,7 +71,7 @@ TEST_CASE("kv options: all of them") {
   const GenerateOptions options = generate(
       with_policy("random", line + " --kv-show --kv-map m.html --kv-dump d.json --seed 7"));
   check_all(options.kv);
-  CHECK(options.kv.seed == 7);
+  CHECK(options.kv.policy_options.seed == 7);
   CHECK(options.kv_show);
   CHECK(options.kv_map == "m.html");
   CHECK(options.kv_dump == "d.json");
@@ -81,7 +81,7 @@ TEST_CASE("kv options: all of them") {
   const std::vector<KvOptions> methods = bench_methods(parse_as<BenchOptions>(bench));
   REQUIRE(methods.size() == 1);
   check_all(methods.front());
-  CHECK(methods.front().seed == 0);
+  CHECK(methods.front().policy_options.seed == 0);
 }
 
 TEST_CASE("kv options: words") {

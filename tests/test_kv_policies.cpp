@@ -40,19 +40,19 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 TEST_CASE("kv policies: each is made by its name") {
   const std::vector<std::string_view> names = policy_names();
   CHECK(names == std::vector<std::string_view>{"full", "sage", "streaming", "random"});
-  for (const std::string_view name : names) CHECK(make_policy(name, 0)->name() == name);
-  for (const char* name : {"", "Sage", "sage ", "snapkv"}) CHECK(make_policy(name, 0) == nullptr);
+  for (const std::string_view name : names) CHECK(make_policy(name)->name() == name);
+  for (const char* name : {"", "Sage", "sage ", "snapkv"}) CHECK(make_policy(name) == nullptr);
 }
 
 TEST_CASE("kv policies: what each says of itself") {
   for (const std::string_view name : policy_names()) {
     CAPTURE(std::string(name));
-    const auto policy = make_policy(name, 0);
+    const auto policy = make_policy(name);
     CHECK(policy->group() == Group::kHead);
     CHECK(policy->scores_rows() == (name == "sage" || name == "random"));
     CHECK((policy->decode_rule() == DecodeRule::kAppend) == (name == "full"));
   }
-  const Shares all = make_policy("full", 0)->shares(100, 4, 4);
+  const Shares all = make_policy("full")->shares(100, 4, 4);
   CHECK(all.sink + all.k == 0);
   CHECK(all.recent == 100);
 }
@@ -63,11 +63,11 @@ TEST_CASE("kv policies: sage scores by the attention of the last query") {
   layer.device->attention_scores(layer.query.data(), layer.rows.view(), layer.zones.view(),
                                  expected.view());
   for (const int64_t l : {0, 5}) {
-    CHECK(same_bits(layer.scores(*make_policy("sage", 0), l), expected.score));
-    CHECK(same_bits(layer.scores(*make_policy("sage", 9), l), expected.score));
+    CHECK(same_bits(layer.scores(*make_policy("sage"), l), expected.score));
+    CHECK(same_bits(layer.scores(*make_policy("sage", {.seed = 9}), l), expected.score));
   }
   layer.query[0] += 1;
-  CHECK_FALSE(same_bits(layer.scores(*make_policy("sage", 0), 0), expected.score));
+  CHECK_FALSE(same_bits(layer.scores(*make_policy("sage"), 0), expected.score));
 }
 
 TEST_CASE("kv policies: random draws anew for every seed and layer, and the same for the same") {
@@ -76,8 +76,8 @@ TEST_CASE("kv policies: random draws anew for every seed and layer, and the same
   std::set<std::vector<float>> seen;
   for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, kPhi, 2 * kPhi, ~uint64_t{0}}) {
     for (const int64_t l : {0, 1, 2, 31}) {
-      std::vector<float> scores = layer.scores(*make_policy("random", seed), l);
-      CHECK(same_bits(scores, layer.scores(*make_policy("random", seed), l)));
+      std::vector<float> scores = layer.scores(*make_policy("random", {.seed = seed}), l);
+      CHECK(same_bits(scores, layer.scores(*make_policy("random", {.seed = seed}), l)));
       scores.resize(20);  // of the first list; no NaN among them
       seen.insert(scores);
     }
@@ -89,7 +89,7 @@ TEST_CASE("kv policies: methods without scores refuse to give any") {
   ScoredLayer layer;
   for (const char* name : {"full", "streaming"}) {
     expect_error(ExitCode::kInternal, {name, "scores no rows"},
-                 [&] { layer.scores(*make_policy(name, 0), 0); });
+                 [&] { layer.scores(*make_policy(name), 0); });
   }
 }
 

@@ -205,7 +205,7 @@ TEST_CASE("perplexity: a winnowed method says what a sequence of its own says") 
                                       kv_options("random", 30)};
     methods[3].group = Group::kMean;
     methods[4].recompact = 7;
-    for (KvOptions& method : methods) method.seed = 5;
+    for (KvOptions& method : methods) method.policy_options.seed = 5;
     const std::vector<int32_t> text = window_of(kSmall, 2);
     for (const uint64_t draw : {0, 1}) {
       const auto rows = loaded.rows(methods, kSmall, text, draw);
@@ -214,7 +214,7 @@ TEST_CASE("perplexity: a winnowed method says what a sequence of its own says") 
         CAPTURE(i);
         CAPTURE(draw);
         KvOptions kv = methods[i];
-        kv.seed = splitmix64(kv.seed, draw);
+        kv.policy_options.seed = splitmix64(kv.policy_options.seed, draw);
         check_row(rows[i], told_alone(loaded, kv, kSmall, text), full, text);
       }
     }
@@ -388,7 +388,7 @@ TEST_CASE("perplexity: the memory that is planned is enough, wherever places are
       const std::vector<PerplexityRow> rows = perplexity.rows();
       for (size_t i = 0; i < methods.size(); ++i) {
         KvOptions kv = methods[i];
-        kv.seed = splitmix64(kv.seed, 0);
+        kv.policy_options.seed = splitmix64(kv.policy_options.seed, 0);
         check_row(rows[i], told_alone(roomy, kv, kSmall, text), full, text);
       }
     }

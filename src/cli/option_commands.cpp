@@ -63,7 +63,7 @@ void check_generate(GenerateOptions& options) {
   if (!options.dump_layers.empty() && options.dump_dir.empty()) {
     fail(ExitCode::kUsage, "--dump-layers needs --dump DIR");
   }
-  options.kv.seed = options.seed.value_or(0);
+  options.kv.policy_options.seed = options.seed.value_or(0);
   if (options.cache.load.empty()) return check_kv(options.kv);
   if (options.bos == BosMode::kYes) {
     fail(ExitCode::kUsage, "--bos yes has no meaning with --cache-load: the text has begun");

@@ -149,7 +149,7 @@ void check_eval(EvalOptions& options) {
 
 std::vector<KvOptions> eval_methods(const EvalOptions& options) {
   KvOptions details = options.kv;
-  details.seed = options.seed;
+  details.policy_options.seed = options.seed;
   std::vector<KvBudget> budgets = options.budgets;
   if (budgets.empty()) budgets = {{KvBudget::Unit::kRows, 128}};
   return cross_methods(options.policies, budgets, details);

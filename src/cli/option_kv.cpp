@@ -129,7 +129,7 @@ std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
                                      const KvOptions& details) {
   std::vector<KvOptions> methods;
   for (const std::string& name : policies) {
-    const auto policy = make_policy(name, 0);
+    const auto policy = make_policy(name);
     if (!policy) {
       std::vector<std::string> known;
       for (const std::string_view word : policy_names()) known.emplace_back(word);
@@ -141,7 +141,7 @@ std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
     }
     KvOptions method = name == "full" ? KvOptions{} : details;
     method.policy = name;
-    method.seed = details.seed;
+    method.policy_options.seed = details.policy_options.seed;
     if (!policy->scores_rows()) {
       method.group.reset();
       method.fill = false;

@@ -156,7 +156,7 @@ class Chat {
 RunShape make_shape(const ChatOptions& options, const ModelFiles& files, const Device& device,
                     const SamplerOptions& sampler, int64_t context) {
   KvOptions kv = options.kv;
-  kv.seed = sampler.seed;
+  kv.policy_options.seed = sampler.seed;
   RunShape shape{
       .capacity = context, .prompt_tokens = context, .prefill_rows = options.compute.prefill_rows};
   shape.kv = resolve_kv(kv, files.config, device.compute_type(), context);

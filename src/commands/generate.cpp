@@ -162,7 +162,7 @@ ExitCode run_generate(const GenerateOptions& asked) {
   if (loaded) loaded->check_device(*device);
   request.sampler = settle_sampler(options.sampler, options.seed, files.config.sampling, console);
   // Also a seed that was drawn: told, it repeats the whole run.
-  if (!loaded) options.kv.seed = request.sampler.seed;
+  if (!loaded) options.kv.policy_options.seed = request.sampler.seed;
   const RunShape shape = make_shape(options, files, request, start, *device, context, console);
   Printer printer(options, *files.tokenizer);
   KeptOutput kept(options);

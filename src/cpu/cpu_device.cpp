@@ -71,6 +71,8 @@ class CpuDevice final : public Device {
   void finish() override {}
   void upload(void* to, const void* from, uint64_t bytes) override { write(to, from, bytes); }
   void download(void* to, const void* from, uint64_t bytes) override { write(to, from, bytes); }
+  void copy(void* to, const void* from, uint64_t bytes) override { write(to, from, bytes); }
+  void clear(void* to, uint64_t bytes) override { std::memset(to, 0, bytes); }
 
   void synchronize() override {}
 
@@ -189,6 +191,28 @@ class CpuDevice final : public Device {
 
   void top_k(const Zones& zones, const ScoreLists& lists) override {
     cpu::top_k(config_, zones, lists);
+  }
+
+  void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override {
+    cpu::set_aside(config_, zones, lists, outside);
+  }
+
+  void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken) override {
+    cpu::count_taken(pool, *cut, taken);
+  }
+
+  void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,
+                   float* to) override {
+    cpu::take_scores(config_, lists, kept, first, to);
+  }
+
+  uint64_t squeeze_workspace_bytes(int64_t entries) const override {
+    return static_cast<uint64_t>(entries) * sizeof(float);
+  }
+
+  void squeeze_rows(const RowPool& pool, const Cut* cut, const RowMove& move,
+                    void* workspace) override {
+    cpu::squeeze_rows(config_, pool, *cut, move, floats(workspace));
   }
 
   void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,

@@ -79,7 +79,7 @@ Cut cut_of(const float* score, int64_t begin, int64_t end, int64_t k) {
 }  // namespace
 
 void top_k(const ModelConfig& config, const Zones& zones, const ScoreLists& lists) {
-  const int64_t lists_per_head = lists.n / config.n_kv_heads;
+  const int64_t lists_per_head = std::max<int64_t>(lists.n / config.n_kv_heads, 1);
   const int64_t work = lists.n * zones.max_rows * (kDigits + 2);
 #pragma omp parallel for schedule(dynamic) if (work >= kParallelWork)
   for (int64_t i = 0; i < lists.n; ++i) {

@@ -34,6 +34,22 @@ void combine_scores(const ModelConfig& config, const ScoreLists& from, GroupScor
 ///   NaN, -1           a score of the zone is NaN, whatever k is
 void top_k(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
 
+/// Rows outside of the zones get the score `outside`, and what lies behind the rows -infinity.
+/// lists.n is n_kv_heads
+void set_aside(const ModelConfig& config, const Zones& zones, const ScoreLists& lists,
+               float outside);
+
+/// taken[s] = rows of segment s that the cut takes.  taken [n_segments]
+void count_taken(const RowPool& pool, const Cut& cut, int32_t* taken);
+
+/// to[first[h] + i] = score of row kept.row[h][i].  lists.n is n_kv_heads; first [n_kv_heads]
+void take_scores(const ModelConfig& config, const ScoreLists& lists, const KeptRows& kept,
+                 const int64_t* first, float* to);
+
+/// The rows that the cut takes move down, segment by segment.  spare [pool.entries]
+void squeeze_rows(const ModelConfig& config, const RowPool& pool, const Cut& cut,
+                  const RowMove& move, float* spare);
+
 /// The rows that stay, in ascending order, and their masks.
 void list_kept(const ModelConfig& config, const KvRows& kv, const Zones& zones,
                const ScoreLists& lists, const KeptRows& kept);

@@ -34,7 +34,8 @@ std::vector<KvSettings> resolve_methods(std::span<const KvOptions> methods,
   std::vector<KvSettings> settings;
   bool places_in_cache = false;
   for (KvOptions method : methods) {
-    method.seed = splitmix64(method.seed, draw);
+    uint64_t& seed = method.policy_options.seed;
+    seed = splitmix64(seed, draw);
     settings.push_back(resolve_kv(method, config, type, tokens));
     places_in_cache = places_in_cache || method.places_in_cache;
   }

@@ -70,7 +70,44 @@ std::optional<KvBudget> decode_budget(const CacheHeader& header, const HeaderChe
 }
 
 // An option that is new needs a place in the header, in both functions below, and a new version.
-static_assert(sizeof(KvOptions) == 128);
+static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 200);
+
+/// The numbers that a method may have of its own: from `least` to `most`, or -1 for none.
+struct PolicyNumbers {
+  const HeaderChecker& check;
+
+  template <class T>
+  void read(std::optional<T>& to, const char* what, int32_t number, int64_t least, int64_t most) {
+    if (number == -1) return;
+    to = static_cast<T>(check.within(what, number, least, most));
+  }
+};
+
+PolicyOptions decode_policy_options(const CacheHeader& header, const HeaderChecker& check) {
+  PolicyOptions options;
+  PolicyNumbers numbers{check};
+  options.seed = header.seed;
+  numbers.read(options.window, "the window", header.window, 1, kMaxQueries);
+  numbers.read(options.pool, "the pool", header.pool, 1, kMaxPool);
+  numbers.read(options.chunk, "the chunk", header.chunk, 1, kMaxInt32);
+  numbers.read(options.terms, "the terms", header.terms, 0, 2);
+  numbers.read(options.cut, "the cut", header.cut, 0, 2);
+  numbers.read(options.normalize, "normalize", header.normalize, 0, 1);
+  return options;
+}
+
+void encode_policy_options(const PolicyOptions& options, CacheHeader& header) {
+  const auto number = [](const auto& option) {
+    return option ? static_cast<int32_t>(*option) : -1;
+  };
+  header.seed = options.seed;
+  header.window = number(options.window);
+  header.pool = number(options.pool);
+  header.chunk = number(options.chunk);
+  header.terms = number(options.terms);
+  header.cut = number(options.cut);
+  header.normalize = number(options.normalize);
+}
 
 KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) {
   constexpr std::array kGroups = {Group::kHead, Group::kMean, Group::kMax, Group::kSum};
@@ -87,7 +124,7 @@ KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) 
   kv.reselect = (header.flags & kReselect) != 0;
   kv.places_in_cache = (header.flags & kPlacesInCache) != 0;
   kv.recompact = check.within("recompact", header.recompact, 0, kMaxInt32);
-  kv.seed = header.seed;
+  kv.policy_options = decode_policy_options(header, check);
   return kv;
 }
 
@@ -106,7 +143,7 @@ void encode_options(const KvOptions& kv, CacheHeader& header) {
   header.flags = (kv.fill ? kFill : 0) | (kv.reselect ? kReselect : 0) |
                  (kv.places_in_cache ? kPlacesInCache : 0);
   header.recompact = kv.recompact;
-  header.seed = kv.seed;
+  encode_policy_options(kv.policy_options, header);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ namespace winnow {
 /// The first bytes of a file. Every number has its own place: there is no padding.
 struct CacheHeader {
   static constexpr std::array<char, 8> kMagic = {'W', 'I', 'N', 'N', 'O', 'W', 'K', 'V'};
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
 
   std::array<char, 8> magic = kMagic;
   uint32_t version = kVersion;
@@ -72,8 +72,16 @@ struct CacheHeader {
   uint32_t group_how = 0;    // 0 the method's own, 1 head, 2 mean, 3 max, 4 sum
   uint32_t flags = 0;        // 1 fill, 2 reselect, 4 places_in_cache
   uint32_t tables_crc = 0;
+
+  // Of PolicyOptions; -1: the method's own.
+  int32_t window = -1;
+  int32_t pool = -1;
+  int32_t chunk = -1;
+  int32_t terms = -1;
+  int32_t cut = -1;
+  int32_t normalize = -1;
 };
-static_assert(sizeof(CacheHeader) == 248 && alignof(CacheHeader) == 8);
+static_assert(sizeof(CacheHeader) == 272 && alignof(CacheHeader) == 8);
 
 /// Where the tables begin, in bytes from the file's start.
 struct CacheLayout {

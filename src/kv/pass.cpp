@@ -30,8 +30,17 @@ KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
   return cache.empty() || cache.has_room(n + steps) ? Kind::kInPlace : Kind::kCopy;
 }
 
-uint64_t KvPass::scratch_bytes(const ModelConfig& config, DType type, const KvSettings& settings,
-                               int64_t max_rows) {
+uint64_t KvPass::selection_bytes(const ModelConfig& config, const Device& device,
+                                 const KvSettings& settings, int64_t max_rows, int64_t room) {
+  const uint64_t selector = Selector::scratch_bytes(config, settings, max_rows);
+  if (settings.cut != CutScope::kModel) return selector;
+  const int64_t entries = config.n_layers * config.n_kv_heads * room;
+  return selector + RunningCut::scratch_bytes(config, device, max_rows, entries);
+}
+
+uint64_t KvPass::scratch_bytes(const ModelConfig& config, const Device& device,
+                               const KvSettings& settings, int64_t max_rows, int64_t room) {
+  const DType type = device.compute_type();
   constexpr uint64_t kAllocations = 16;  // an upper bound, for their alignment
   const auto heads = static_cast<uint64_t>(config.n_kv_heads);
   const auto entries = heads * static_cast<uint64_t>(max_rows);
@@ -39,7 +48,7 @@ uint64_t KvPass::scratch_bytes(const ModelConfig& config, DType type, const KvSe
       settings.places_in_cache ? static_cast<uint64_t>(config.head_dim) * dtype_size(type) : 0;
   return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t)) +
          heads * (sizeof(int64_t) + 4 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
-         Selector::scratch_bytes(config, settings, max_rows);
+         selection_bytes(config, device, settings, max_rows, room);
 }
 
 KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, int64_t growth)
@@ -51,20 +60,37 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
       cache_(cache),
       n_(n),
       growth_(growth),
-      drops_rows_(settings_.exceeds(most_rows(cache, config_) + n)),
-      no_rows_(static_cast<size_t>(config_.n_kv_heads)) {
+      drops_rows_(settings_.exceeds(most_rows(cache, config_) + n) || scene.chunk.has_value()),
+      no_rows_(static_cast<size_t>(config_.n_kv_heads)),
+      chunk_(scene.chunk) {
   if (kind_ == Kind::kInPlace) {
     if (cache_.empty()) cache_.make_room(n + growth);
     return;
   }
-  if (!settings_.policy) settings_.policy = make_policy("full", 0);
+  if (!settings_.policy) settings_.policy = make_policy("full");
   if (kind_ != Kind::kFollow) make_scratch();
   if (kind_ == Kind::kFollow) {
     WINNOW_CHECK(cache_.empty(), "a cache that holds rows cannot follow");
     scratch_.capacity = n_;
   }
-  if (selects()) selector_.emplace(config_, device_, settings_, scratch_.capacity);
+  if (selects()) selector_.emplace(config_, device_, settings_, scratch_.capacity, chunk_);
   store_ = cache_.new_store();
+  if (!selects() || settings_.cut != CutScope::kModel) return;
+  running_cut_.emplace(config_, device_, scratch_.capacity, pool_rows());
+  store_->make_pool(pool_rows());
+}
+
+/// Rows that there must be room for in all layers together.
+int64_t KvPass::pool_rows() const {
+  const int64_t heads = config_.n_layers * config_.n_kv_heads;
+  if (!chunk_) return heads * (std::min(settings_.budget, scratch_.capacity) + growth_);
+  const Shares& shares = chunk_->shares;
+  const int64_t kept = std::min(shares.sink + shares.k + shares.recent, n_);
+  return cache_.rows_held() + heads * (kept + growth_);
+}
+
+Needs KvPass::needs() const {
+  return selects() ? settings_.policy->needs() : Needs{};
 }
 
 bool KvPass::selects() const {
@@ -167,7 +193,7 @@ HeadRows KvPass::after_copy(const HeadRows& old) const {
 }
 
 HeadRows KvPass::after_selection(int32_t rows) const {
-  const bool ring = drops_rows_ && settings_.recompact == 0 &&
+  const bool ring = drops_rows_ && !chunk_ && settings_.recompact == 0 &&
                     settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
   if (ring) {
@@ -178,9 +204,12 @@ HeadRows KvPass::after_selection(int32_t rows) const {
   return head;
 }
 
-LayerRows KvPass::rows_of(int64_t l, const KvRows& kv, const void* last_query) const {
-  LayerRows layer{.layer = l, .last_query = last_query, .kv = kv, .rows = {}};
+LayerRows KvPass::rows_of(int64_t l, const KvRows& kv) const {
+  LayerRows layer;
+  layer.layer = l;
+  layer.kv = kv;
   for (const HeadRows& old : old_heads(l)) {
+    layer.old_rows.push_back(old.rows);
     layer.rows.push_back(old.rows + static_cast<int32_t>(n_));
   }
   return layer;
@@ -191,26 +220,28 @@ void KvPass::close_layer(const LayerRows& layer) {
   KvLoad load{.visible = 0, .elsewhere = cache_.rows_held() + store_->rows_held()};
   for (const HeadRows& old : old_heads(layer.layer)) load.visible += old.rows + 1;
   if (kind_ == Kind::kCopy) load.elsewhere -= store_->layer_rows(layer.layer);
-  meter_.count_layer(n_, load);
+  meter_.count_layer(n_ - patch(), load);
   if (selects()) compact(layer);
   if (store_->n_layers() == config_.n_layers) store_->upload_counters();
 }
 
 void KvPass::compact(const LayerRows& layer) {
   int64_t most = 0;
-  for (const int32_t rows : layer.rows) most += std::min<int64_t>(rows, settings_.budget) + growth_;
+  for (const int32_t rows : layer.rows) most += settings_.most_kept(rows) + growth_;
   store_->prepare_layer(most);  // the device is still at work on the layer
   device_.synchronize();
   const Clock::time_point start = Clock::now();
   std::vector<HeadRows> heads;
-  const std::vector<int32_t>& kept =
-      selector_->select(layer.layer, layer.last_query, layer.kv, layer.rows);
+  const std::vector<int32_t>& kept = select(layer);
   for (size_t h = 0; h < kept.size(); ++h) {
     heads.push_back(after_selection(kept[h]));
-    if (settings_.exceeds(layer.rows[h])) rows_shared_ += settings_.budget - kept[h];
+    if (settings_.exceeds(layer.rows[h]) && settings_.group == Group::kHead && !chunk_) {
+      rows_shared_ += settings_.budget - kept[h];
+    }
   }
   store_->add_layer(heads);
   device_.gather_rows(layer.kv, selector_->kept(), store_->layer(layer.layer));
+  if (running_cut_) running_cut_->add_layer(*store_, selector_->kept());
   device_.synchronize();
   compact_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   // Alone, a cache that keeps every row would have been filled in place, without a scratch layer.
@@ -219,15 +250,27 @@ void KvPass::compact(const LayerRows& layer) {
                     std::accumulate(layer.rows.begin(), layer.rows.end(), int64_t{0}));
 }
 
+/// What each head keeps of its rows, [n_kv_heads]; a cut over the model takes rows of the layers
+/// before, too.
+const std::vector<int32_t>& KvPass::select(const LayerRows& layer) {
+  if (!running_cut_) return selector_->select(layer);
+  const ScoreLists& lists = running_cut_->layer_lists();
+  selector_->score_all(layer, lists);
+  protected_ += selector_->rows_outside();
+  const int64_t k = (chunk_ ? chunk_->shares : settings_.shares).k;
+  const int64_t n = config_.n_layers * config_.n_kv_heads * k + protected_;
+  return selector_->take(layer, lists, running_cut_->cut(*store_, n));
+}
+
 KvMeter KvPass::finish() {
   const int64_t position = cache_.next_position();
   if (kind_ == Kind::kInPlace) {
     cache_.count_pass(n_, meter_);
     cache_.close_prefill(n_);
   } else {
-    cache_.replace(std::move(store_), n_);
+    cache_.replace(std::move(store_), n_ - patch());
   }
-  meter_.close_pass(n_, position);
+  meter_.close_pass(n_ - patch(), position);
   return meter_;
 }
 

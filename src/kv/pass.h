@@ -25,25 +25,19 @@
 #include "src/device.h"
 #include "src/kv/cache.h"
 #include "src/kv/meter.h"
+#include "src/kv/running_cut.h"
 #include "src/kv/selector.h"
 #include "src/kv/settings.h"
 
 namespace winnow {
-
-/// The K/V rows of a layer before anything is dropped: for whoever wants to look.
-struct LayerRows {
-  int64_t layer = 0;
-  const void* last_query = nullptr;  // [n_heads, head_dim] T
-  KvRows kv;
-  std::vector<int32_t> rows;  // [n_kv_heads] held by each head, in order of position
-};
 
 /// What a pass works with.
 struct KvPassScene {
   const ModelConfig& config;
   Device& device;
   const KvSettings& settings;
-  const KvMeter& meter;  // as it stands before the pass
+  const KvMeter& meter;                  // as it stands before the pass
+  std::optional<ChunkZones> chunk = {};  // where the rows are a chunk of a prompt
 };
 
 class KvPass {
@@ -52,7 +46,7 @@ class KvPass {
 
   /// For `n` rows on top of `cache`. `growth`: rows that a head must have room for afterwards,
   /// where generated rows are appended. Takes memory of the scratch region, which the caller
-  /// rewinds after the pass is gone. Fails with kMemory.
+  /// rewinds after the pass is gone. A chunk of a prompt is winnowed. Fails with kMemory.
   KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, int64_t growth);
 
   /// A pass that was not finished leaves nothing behind.
@@ -70,15 +64,22 @@ class KvPass {
   static int64_t most_rows(const KvCache& cache, const ModelConfig& config);
 
   /// Bytes of scratch memory that a pass needs where heads hold up to `max_rows` rows, its own and
-  /// what they grow by included.
-  static uint64_t scratch_bytes(const ModelConfig& config, DType type, const KvSettings& settings,
-                                int64_t max_rows);
+  /// what they grow by included, and the new store has room for `room` a head.
+  static uint64_t scratch_bytes(const ModelConfig& config, const Device& device,
+                                const KvSettings& settings, int64_t max_rows, int64_t room);
+
+  /// The part of it that each of several passes has to itself.
+  static uint64_t selection_bytes(const ModelConfig& config, const Device& device,
+                                  const KvSettings& settings, int64_t max_rows, int64_t room);
 
   /// Where the rows of layer `l` go. Layers are opened and closed in their order.
   KvRows open_layer(int64_t l);
 
   /// The layer as it is once all rows went through it.
-  LayerRows rows_of(int64_t l, const KvRows& kv, const void* last_query) const;
+  LayerRows rows_of(int64_t l, const KvRows& kv) const;
+
+  /// What a selection wants to know of each layer.
+  Needs needs() const;
 
   /// All rows went through the layer. Fails like Selector::select and with kMemory.
   void close_layer(const LayerRows& layer);
@@ -100,6 +101,9 @@ class KvPass {
   void make_scratch();
   void upload_counters(int64_t l);
   void gather_old(int64_t l, const KvRows& to);
+  int64_t pool_rows() const;
+  int64_t patch() const { return chunk_ ? chunk_->patch : 0; }
+  const std::vector<int32_t>& select(const LayerRows& layer);
   void compact(const LayerRows& layer);
 
   Kind kind_;
@@ -113,8 +117,11 @@ class KvPass {
   bool drops_rows_;                // the budget does not hold all rows of some head
   std::vector<HeadRows> no_rows_;  // the heads of an empty cache
   std::unique_ptr<KvStore> store_;
+  std::optional<ChunkZones> chunk_;
   std::optional<Selector> selector_;
-  KvRows scratch_;                 // a layer's rows, old and new
+  std::optional<RunningCut> running_cut_;  // where one cut is made over the whole model
+  int64_t protected_ = 0;                  // rows of the layers so far that no cut is made among
+  KvRows scratch_;                         // a layer's rows, old and new
   int32_t* counters_ = nullptr;    // [3, n_kv_heads] slot, visible, ring_rows of the open layer
   std::vector<int32_t> uploaded_;  // what they are
   KeptRows old_rows_;              // the rows of the old store, by age

@@ -61,8 +61,8 @@ class Text {
   void select(int64_t rows) {
     winnowed_ = true;
     plan_.layer_rows = std::max(plan_.layer_rows, rows);
-    rows_ = settings_.budget;
-    plan_.room = std::max(plan_.room, rows_ + growth());
+    rows_ = settings_.most_kept(rows);  // of the longest head; on average the budget holds
+    plan_.room = std::max(plan_.room, settings_.budget + growth());
   }
 
   const KvSettings& settings_;

@@ -11,11 +11,11 @@ std::vector<std::string_view> policy_names() {
   return {"full", "sage", "streaming", "random"};
 }
 
-std::shared_ptr<const Policy> make_policy(std::string_view name, uint64_t seed) {
+std::shared_ptr<const Policy> make_policy(std::string_view name, const PolicyOptions& options) {
   if (name == "full") return std::make_shared<Full>();
   if (name == "sage") return std::make_shared<Sage>();
   if (name == "streaming") return std::make_shared<Streaming>();
-  if (name == "random") return std::make_shared<Random>(seed);
+  if (name == "random") return std::make_shared<Random>(options.seed);
   return nullptr;
 }
 

@@ -73,12 +73,15 @@ constexpr uint32_t kSeenByAll = 0xffffffffU;
 ///
 ///   0          begin                            end          rows
 ///   | all kept | the best k of each list are kept | all kept |
+///
+/// The queries that score rows may see some more behind them, which are there for this alone.
 struct Zones {
   const int32_t* rows = nullptr;   // [n_kv_heads] rows held
   const int32_t* begin = nullptr;  // [n_kv_heads]
   const int32_t* end = nullptr;    // [n_kv_heads]
   const int32_t* k = nullptr;      // [n_kv_heads]
   int64_t max_rows = 0;            // the most that a head holds: what launches are sized for
+  const int32_t* seen = nullptr;   // [n_kv_heads] rows that queries may see; null: those held
 };
 
 /// What a list takes from its zone: every row of a greater score, and of those with this very score
@@ -99,6 +102,27 @@ struct ScoreLists {
   int64_t stride = 0;      // elements from list to list, a multiple of 4
   float* score = nullptr;  // [n, stride] fp32; -infinity: not to be taken
   Cut* cut = nullptr;      // [n]
+};
+
+/// The rows of the KV heads of several layers in one piece of memory, each head's at a stretch:
+/// a segment. Segments lie in ascending order, with room between them.
+struct RowPool {
+  void* k = nullptr;            // [entries, head_dim] T, as they are stored
+  void* v = nullptr;            // [entries, head_dim] T
+  int32_t* position = nullptr;  // [entries]
+  uint32_t* mask = nullptr;     // [entries]
+  float* score = nullptr;       // [entries] fp32; -infinity between segments
+  int64_t entries = 0;          // less than 2^31
+  int64_t n_segments = 0;
+  const int64_t* first = nullptr;  // [n_segments] entry of row 0
+  const int32_t* rows = nullptr;   // [n_segments]
+};
+
+/// Where the rows of a pool that stay are moved: never up.
+struct RowMove {
+  const int64_t* first = nullptr;   // [n_segments] entry of a segment's row 0 from now on
+  const int64_t* before = nullptr;  // [n_segments] rows that stay of the segments before it
+  int64_t total = 0;                // rows that stay
 };
 
 /// The rows of each KV head that are kept, by number, in ascending order.

@@ -146,8 +146,15 @@ std::string budget_text(const KvBudget& budget) {
   return decimal(amount) + kUnits[unit];
 }
 
+int64_t KvSettings::most_kept(int64_t rows) const {
+  if (!policy || cut != CutScope::kList) return rows;
+  const int64_t more = policy->most_layer_k(shares.k) - shares.k;  // of each list
+  const int64_t lists = shares.k == 0 ? 0 : (budget - shares.sink - shares.recent) / shares.k;
+  return std::min(rows, budget + lists * more);
+}
+
 void check_kv(const KvOptions& options) {
-  const std::shared_ptr<const Policy> policy = make_policy(options.policy, options.seed);
+  const std::shared_ptr<const Policy> policy = make_policy(options.policy, options.policy_options);
   if (!policy) fail(ExitCode::kUsage, "there is no --kv-policy ", quoted(options.policy));
   const auto refuse = [&](bool given, const char* name) {
     if (given) fail(ExitCode::kUsage, name, " has no meaning with --kv-policy ", options.policy);
@@ -180,9 +187,10 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
   }
   if (options.policy == "full") return {};
   KvSettings settings;
-  settings.policy = make_policy(options.policy, options.seed);
+  settings.policy = make_policy(options.policy, options.policy_options);
   settings.budget = budget_rows(*options.budget, config, type, prompt_tokens);
   settings.group = options.group.value_or(settings.policy->group());
+  settings.cut = options.policy_options.cut.value_or(settings.policy->cut());
   settings.fill = options.fill;
   settings.reselect = options.reselect;
   settings.recompact = options.recompact;

@@ -39,7 +39,7 @@ struct KvOptions {
   bool reselect = false;                // later prompts: old and new rows are candidates together
   int64_t recompact = 0;                // generated tokens from selection to selection; 0: none
   bool places_in_cache = false;         // rows are rotated to their place in the cache
-  uint64_t seed = 0;                    // of methods that draw
+  PolicyOptions policy_options = {};    // the method's own numbers
 };
 
 /// Fails with kUsage, naming the option, where one has no meaning for the method, or lacks another
@@ -54,10 +54,14 @@ struct KvSettings {
   int64_t budget = kNoBudget;            // rows of a KV head
   Shares shares;                         // of that budget
   Group group = Group::kHead;
+  CutScope cut = CutScope::kList;
   bool fill = false;
   bool reselect = false;
   int64_t recompact = 0;
   bool places_in_cache = false;
+
+  /// The most rows that a head keeps of `rows`.
+  int64_t most_kept(int64_t rows) const;
 
   /// Whether a head that holds `rows` rows must drop some.
   bool exceeds(int64_t rows) const { return rows > budget; }

@@ -67,17 +67,31 @@ KvStore::~KvStore() {
 void KvStore::add_layer(std::span<const HeadRows> heads) {
   WINNOW_CHECK(std::ssize(heads) == config_.n_kv_heads && n_layers() < config_.n_layers,
                "not a layer of this model");
-  Layer layer;
   std::vector<int64_t> first;
+  int64_t entries = pool_used_;
+  int32_t capacity = 0;
   for (const HeadRows& head : heads) {
     WINNOW_CHECK(head.rows <= head.room, head.rows, " rows in a room of ", head.room);
-    first.push_back(layer.entries);
-    layer.entries += head.room;
-    layer.capacity = std::max<int64_t>(layer.capacity, head.room);
+    first.push_back(entries);
+    entries += head.room;
+    capacity = std::max(capacity, head.room);
   }
-  const std::string name = "layer " + std::to_string(n_layers());
+  if (pool_) {
+    WINNOW_CHECK(entries <= pool_->entries, entries, " rows in a pool of ", pool_->entries);
+    pool_used_ = entries;
+  }
+  Layer layer = pool_ ? *pool_ : allocate_rows("layer " + std::to_string(n_layers()), entries);
+  layer.capacity = capacity;
+  device_.upload(first_ + n_layers() * config_.n_kv_heads, first.data(),
+                 first.size() * sizeof(int64_t));
+  layers_.push_back(layer);
+  heads_.insert(heads_.end(), heads.begin(), heads.end());
+}
+
+KvStore::Layer KvStore::allocate_rows(const std::string& name, int64_t entries) {
+  Layer layer{.entries = entries};
   const auto allocate = [&](const char* array, uint64_t element_bytes) {
-    const auto bytes = checked_mul(static_cast<uint64_t>(layer.entries), element_bytes);
+    const auto bytes = checked_mul(static_cast<uint64_t>(entries), element_bytes);
     WINNOW_CHECK(bytes.has_value(), "rows of a layer have no size");
     allocations_.push_back(region_.allocate(name + array, *bytes));
     return allocations_.back();
@@ -86,13 +100,50 @@ void KvStore::add_layer(std::span<const HeadRows> heads) {
   layer.v = allocate(" v", row_);
   layer.position = static_cast<int32_t*>(allocate(" positions", sizeof(int32_t)));
   layer.mask = static_cast<uint32_t*>(allocate(" masks", sizeof(uint32_t)));
-  device_.upload(first_ + n_layers() * config_.n_kv_heads, first.data(),
-                 first.size() * sizeof(int64_t));
-  layers_.push_back(layer);
-  heads_.insert(heads_.end(), heads.begin(), heads.end());
+  return layer;
+}
+
+void KvStore::make_pool(int64_t entries) {
+  WINNOW_CHECK(layers_.empty() && !places_in_cache_, "not a store that a pool can hold");
+  pool_ = allocate_rows("pool", entries);
+}
+
+RowPool KvStore::pool() const {
+  return {.k = pool_->k,
+          .v = pool_->v,
+          .position = pool_->position,
+          .mask = pool_->mask,
+          .entries = pool_->entries,
+          .n_segments = std::ssize(heads_)};
+}
+
+std::vector<int64_t> KvStore::places_of(std::span<const int32_t> rows) const {
+  std::vector<int64_t> first;
+  int64_t entries = 0;
+  for (size_t i = 0; i < heads_.size(); ++i) {
+    first.push_back(entries);
+    entries += rows[i] + (heads_[i].room - heads_[i].rows);
+  }
+  return first;
+}
+
+void KvStore::squeeze(std::span<const int32_t> rows) {
+  const std::vector<int64_t> first = places_of(rows);
+  for (size_t i = 0; i < heads_.size(); ++i) {
+    heads_[i].room += rows[i] - heads_[i].rows;
+    heads_[i].rows = rows[i];
+  }
+  pool_used_ = heads_.empty() ? 0 : first.back() + heads_.back().room;
+  for (int64_t l = 0; l < n_layers(); ++l) {
+    int32_t capacity = 0;
+    for (const HeadRows& head : heads(l)) capacity = std::max(capacity, head.room);
+    layers_[static_cast<size_t>(l)].capacity = capacity;
+  }
+  device_.upload(first_, first.data(), first.size() * sizeof(int64_t));
 }
 
 void KvStore::prepare_layer(int64_t rows) {
+  if (pool_) return;
   constexpr uint64_t kArrays = 4;  // each rounded up
   region_.prepare(static_cast<uint64_t>(rows) * row_bytes(config_, device_.compute_type()) +
                   kArrays * Region::kAlignment);
@@ -131,8 +182,11 @@ void KvStore::advance(int64_t n) {
 
 KvStore::HeadMemory KvStore::head_memory(int64_t l, int64_t h) const {
   const Layer& layer = layers_[static_cast<size_t>(l)];
+  const int64_t in_pool = pool_ ? l * config_.n_kv_heads : 0;  // heads of the layers before it
   int64_t first = 0;
-  for (const HeadRows& head : heads(l).first(static_cast<size_t>(h))) first += head.room;
+  for (int64_t i = l * config_.n_kv_heads - in_pool; i < l * config_.n_kv_heads + h; ++i) {
+    first += heads_[static_cast<size_t>(i)].room;
+  }
   const uint64_t offset = static_cast<uint64_t>(first) * row_;
   return {.k = static_cast<std::byte*>(layer.k) + offset,
           .v = static_cast<std::byte*>(layer.v) + offset,

@@ -2,11 +2,18 @@
 //
 //   kv region   | counters | layer 0: k, v, positions, masks | layer 1: ... | ...
 //   one array   | head 0: room rows | head 1: room rows | ...      rooms differ from head to head
+//
+// Or all layers lie in one pool, where rows may leave while layers are added:
+//
+//   kv region   | counters | pool: k, v, positions, masks |
+//   one array   | layer 0, head 0 | layer 0, head 1 | ... | layer 1, head 0 | ...
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "src/device.h"
@@ -42,6 +49,20 @@ class KvStore {
 
   /// Bytes of one row of one head: key, value, position, mask.
   static uint64_t row_bytes(const ModelConfig& config, DType type);
+
+  /// All layers to come share memory for `entries` rows. For a store without layers whose rows are
+  /// not places_in_cache. Fails with kMemory.
+  void make_pool(int64_t entries);
+
+  /// Its arrays; score, first and rows are left to the caller.
+  RowPool pool() const;
+
+  /// Where heads that hold `rows` [heads of the layers so far] lie if each keeps the room that it
+  /// has beyond its rows: the entry of each one's row 0.
+  std::vector<int64_t> places_of(std::span<const int32_t> rows) const;
+
+  /// The caller has moved the rows there.
+  void squeeze(std::span<const int32_t> rows);
 
   /// Memory for the rows of the next layer.  heads [n_kv_heads]. They count as held; the caller
   /// writes them. Fails with kMemory.
@@ -89,6 +110,8 @@ class KvStore {
     int64_t entries = 0;
   };
 
+  Layer allocate_rows(const std::string& name, int64_t entries);
+
   int64_t n_counts() const { return config_.n_layers * config_.n_kv_heads; }
 
   ModelConfig config_;
@@ -96,6 +119,8 @@ class KvStore {
   Region& region_;
   uint64_t row_;  // bytes of a key or a value
   bool places_in_cache_;
+  std::optional<Layer> pool_;
+  int64_t pool_used_ = 0;  // entries
   std::vector<Layer> layers_;
   std::vector<HeadRows> heads_;   // [n_layers * n_kv_heads], as far as there are layers
   int64_t* first_ = nullptr;      // [n_layers * n_kv_heads] these four in device memory

@@ -127,6 +127,8 @@ class TightDevice final : public Device {
   void download(void* to, const void* from, uint64_t bytes) override {
     steps_->download(to, from, bytes);
   }
+  void copy(void* to, const void* from, uint64_t bytes) override { steps_->copy(to, from, bytes); }
+  void clear(void* to, uint64_t bytes) override { steps_->clear(to, bytes); }
   void synchronize() override { steps_->synchronize(); }
   void fill_random(void* to, DType type, uint64_t n, uint64_t seed, float scale) override {
     steps_->fill_random(to, type, n, seed, scale);
@@ -175,6 +177,23 @@ class TightDevice final : public Device {
     steps_->combine_scores(from, how, zones, to);
   }
   void top_k(const Zones& zones, const ScoreLists& lists) override { steps_->top_k(zones, lists); }
+  void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override {
+    steps_->set_aside(zones, lists, outside);
+  }
+  void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,
+                   float* to) override {
+    steps_->take_scores(lists, kept, first, to);
+  }
+  void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken) override {
+    steps_->count_taken(pool, cut, taken);
+  }
+  void squeeze_rows(const RowPool& pool, const Cut* cut, const RowMove& move,
+                    void* workspace) override {
+    steps_->squeeze_rows(pool, cut, move, workspace);
+  }
+  uint64_t squeeze_workspace_bytes(int64_t entries) const override {
+    return steps_->squeeze_workspace_bytes(entries);
+  }
   void list_kept(const KvRows& kv, const Zones& zones, const ScoreLists& lists,
                  const KeptRows& kept) override {
     steps_->list_kept(kv, zones, lists, kept);
