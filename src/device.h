@@ -192,8 +192,8 @@ class Device : public WeightSink {
   virtual void rotate_rows(const KvRows& kv) = 0;
 
   /// score[head][r] = q k_r / sqrt(head_dim) for rows [0, rows[h]) of the head's KV head, -infinity
-  /// where the row's mask hides it, or kv.window does: it is the query of row rows[h] - 1.
-  /// q [n_heads, head_dim] T; lists.n is n_heads
+  /// where the row's mask hides it, or kv.window does: it is the query of the last row that it
+  /// sees, rows[h] - 1 or seen[h] - 1. q [n_heads, head_dim] T; lists.n is n_heads
   virtual void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
                                 const ScoreLists& lists) = 0;
 

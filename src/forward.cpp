@@ -111,6 +111,7 @@ void Sequence::check_room(int64_t n) const {
 void Sequence::prefill(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
   const auto n = static_cast<int64_t>(tokens.size());
   check_room(n);
+  if (cache_.empty() && options_.kv.reads_chunks(n)) return prefill_chunks(tokens, hooks);
   const ScratchScope scope(scratch_);
   // Where rows are selected anew on the way, a head may run out of room: that is when it happens.
   const int64_t steps = options_.kv.recompact > 0 ? 0 : steps_after(n);

@@ -9,6 +9,7 @@
 
 #include "src/device.h"
 #include "src/kv/cache.h"
+#include "src/kv/chunks.h"
 #include "src/kv/meter.h"
 #include "src/kv/pass.h"
 #include "src/kv/settings.h"
@@ -154,6 +155,11 @@ class Sequence {
   void run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv);
   KvRows windowed(KvRows kv) const;
   void check_room(int64_t n) const;
+  std::vector<int32_t> chunk_of(const PromptChunk& chunk, std::span<const int32_t> tokens) const;
+  void prefill_chunks(std::span<const int32_t> tokens, const PrefillHooks& hooks);
+  void read_chunk(const PromptChunk& chunk, std::span<const int32_t> tokens,
+                  const PrefillHooks& hooks);
+  void forget();
   void run_prompt(const Batch& prompt, std::span<KvPass* const> passes, const PrefillHooks& hooks);
   void take_logits(const Batch& prompt);
   void run_step();

@@ -63,13 +63,23 @@ std::unique_ptr<Device> make_device(const ModelFiles& files, const ComputeOption
                           {.graph = options.graph, .fuse = options.fuse, .note = note});
 }
 
+namespace {
+
+/// What the prompts of a run take of the scratch region, but for selections.
+uint64_t prompt_scratch(const ModelFiles& files, const Device& device, const RunShape& shape) {
+  const int64_t rows =
+      shape.kv_plan.prompt_rows > 0 ? shape.kv_plan.prompt_rows : shape.prompt_tokens;
+  return Sequence::scratch_bytes(files.config, device, rows, shape.prefill_rows) +
+         shape.extra_scratch;
+}
+
+}  // namespace
+
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
   const DType type = device.compute_type();
   const uint64_t kv =
       KvStore::region_bytes(files.config, type, shape.kv_room(), shape.kv.places_in_cache);
-  uint64_t scratch =
-      Sequence::scratch_bytes(files.config, device, shape.prompt_tokens, shape.prefill_rows) +
-      shape.extra_scratch;
+  uint64_t scratch = prompt_scratch(files, device, shape);
   if (shape.kv_plan.layer_rows > 0) {
     scratch += KvPass::scratch_bytes(files.config, device, shape.kv, shape.kv_plan.layer_rows,
                                      shape.kv_room());
@@ -82,17 +92,19 @@ MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunS
 
 MemoryPlan plan_memory_together(const ModelFiles& files, const Device& device,
                                 std::span<const RunShape> shapes) {
-  MemoryPlan all = plan_memory(files, device, shapes.front());
-  for (const RunShape& shape : shapes.subspan(1)) {
+  MemoryPlan all{.weights = files.plan.bytes};
+  uint64_t most = 0;  // of the prompt, the layer of full K/V and one selection: they are there once
+  for (const RunShape& shape : shapes) {
     const MemoryPlan one = plan_memory(files, device, shape);
     all.kv += one.kv;
     all.kv_again += one.kv_again;
-    // The prompt and the layer of full K/V are there once; what each has beside them is its step's
-    // activations and its selector.
+    // Beside them each has its step's activations and its selection.
+    const int64_t rows = std::max(shape.prompt_tokens, shape.kv_plan.layer_rows);
     all.scratch += Sequence::scratch_bytes(files.config, device, 1, 1) +
-                   KvPass::selection_bytes(files.config, device, shape.kv, shape.prompt_tokens,
-                                           shape.kv_room());
+                   KvPass::selection_bytes(files.config, device, shape.kv, rows, shape.kv_room());
+    most = std::max(most, one.scratch);
   }
+  all.scratch += most;
   return all;
 }
 

@@ -32,6 +32,35 @@ double bytes_of_unit(char unit) {
   }
 }
 
+/// A method's own numbers.
+void add_policy_options(OptionSet& set, PolicyOptions& own) {
+  set.add_number({"--kv-window", "N", "last queries that score rows (default the policy's own)"},
+                 own.window, Range<int64_t>{1, kMaxQueries});
+  set.add_value({"--kv-pool", "N", "odd: rows a score is pooled over (default the policy's own)"},
+                [&own](const std::string& name, const std::string& value) {
+                  const std::optional<int64_t> n = parse_number<int64_t>(value);
+                  if (n && *n >= 1 && *n <= kMaxPool && *n % 2 == 1) {
+                    own.pool = n;
+                    return;
+                  }
+                  fail(ExitCode::kUsage, name, " must be an odd number from 1 to ", kMaxPool,
+                       ", not ", quoted(value));
+                });
+  set.add_choice<std::optional<CutScope>>(
+      {"--kv-cut", "", "one cut a list, a layer or the model (default the policy's own)"}, own.cut,
+      {{"list", CutScope::kList}, {"layer", CutScope::kLayer}, {"model", CutScope::kModel}});
+  set.add_choice<std::optional<ScoreTerms>>(
+      {"--kv-terms", "", "laprox: what scores are made of (default output)"}, own.terms,
+      {{"attention", ScoreTerms::kAttention},
+       {"value", ScoreTerms::kValue},
+       {"output", ScoreTerms::kOutput}});
+  set.add_choice<std::optional<bool>>(
+      {"--kv-normalize", "", "laprox: a layer's scores add up to 1 (default yes)"}, own.normalize,
+      {{"yes", true}, {"no", false}});
+  set.add_number({"--kv-chunk", "N", "chunkkv: rows that stay together (default 20)"}, own.chunk,
+                 Range<int64_t>{1, kMaxRows});
+}
+
 }  // namespace
 
 KvBudget read_kv_budget(const std::string& name, const std::string& value) {
@@ -95,6 +124,13 @@ void add_kv_details(OptionSet& set, KvOptions& kv) {
   }
   set.add_choice({"--kv-positions", "", "rows' place in the text, or in the cache"},
                  kv.places_in_cache, {{"original", false}, {"cache", true}});
+  add_policy_options(set, kv.policy_options);
+  set.add_choice({"--prefill", "", "rows are dropped layer by layer, or chunk by chunk"}, kv.order,
+                 {{"layer", PrefillOrder::kLayer},
+                  {"chunk", PrefillOrder::kChunk},
+                  {"chunk-patched", PrefillOrder::kPatched}});
+  set.add_number({"--evict-chunk", "N", "tokens of a chunk"}, kv.evict_chunk,
+                 Range<int64_t>{1, kMaxRows});
 }
 
 std::vector<std::string> split_at_commas(const std::string& text) {
@@ -124,6 +160,30 @@ void add_kv_lists(OptionSet& set, std::vector<std::string>& policies,
                 });
 }
 
+namespace {
+
+/// Of `details` what has a meaning for the method.
+KvOptions meaningful(const KvOptions& details, const Policy& policy) {
+  KvOptions method = policy.name() == "full" ? KvOptions{} : details;
+  method.policy = policy.name();
+  PolicyOptions& own = method.policy_options;
+  own = details.policy_options;
+  const OwnOptions has = policy.own_options();
+  if (!has.window) own.window.reset();
+  if (!has.pool) own.pool.reset();
+  if (!has.terms) own.terms.reset();
+  if (!has.normalize) own.normalize.reset();
+  if (!has.chunk) own.chunk.reset();
+  if (!policy.scores_rows()) own.cut.reset();
+  if (!policy.scores_rows() || policy.scores_kv_heads()) method.group.reset();
+  if (!method.group && policy.group() != Group::kHead) method.fill = false;
+  if (!policy.scores_rows()) method.fill = false;
+  if (policy.scores_rows() && !policy.drops_chunks()) method.order = PrefillOrder::kLayer;
+  return method;
+}
+
+}  // namespace
+
 std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
                                      const std::vector<KvBudget>& budgets,
                                      const KvOptions& details) {
@@ -139,13 +199,7 @@ std::vector<KvOptions> cross_methods(const std::vector<std::string>& policies,
     if (std::ranges::count(policies, name) > 1) {
       fail(ExitCode::kUsage, "--kv-policy names ", name, " more than once");
     }
-    KvOptions method = name == "full" ? KvOptions{} : details;
-    method.policy = name;
-    method.policy_options.seed = details.policy_options.seed;
-    if (!policy->scores_rows()) {
-      method.group.reset();
-      method.fill = false;
-    }
+    KvOptions method = meaningful(details, *policy);
     if (name == "full" || budgets.empty()) {
       check_kv(method);
       methods.push_back(method);
@@ -176,7 +230,9 @@ void add_cache_files(OptionSet& set, CacheOptions& cache) {
                   cache.load = read_file(name, value);
                   for (const char* const option :
                        {"--kv-policy", "--kv-budget", "--kv-sink", "--kv-recent", "--kv-group",
-                        "--kv-fill", "--kv-recompact", "--kv-reselect", "--kv-positions"}) {
+                        "--kv-fill", "--kv-recompact", "--kv-reselect", "--kv-positions",
+                        "--kv-window", "--kv-pool", "--kv-cut", "--kv-terms", "--kv-normalize",
+                        "--kv-chunk", "--prefill", "--evict-chunk"}) {
                     if (set.given(option)) cache.kv_given.push_back(option);
                   }
                 });

@@ -23,9 +23,15 @@ SequenceSet::~SequenceSet() {
 }
 
 void SequenceSet::read_together(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
-  std::vector<Sequence*> all;
-  for (const auto& sequence : sequences_) all.push_back(sequence.get());
-  Sequence::prefill_together(all, tokens, hooks);
+  std::vector<Sequence*> together;
+  for (const auto& sequence : sequences_) {
+    if (sequence->kv_settings().reads_chunks(std::ssize(tokens))) {
+      sequence->prefill(tokens, hooks);  // what it has dropped, its later chunks do not see
+    } else {
+      together.push_back(sequence.get());
+    }
+  }
+  if (!together.empty()) Sequence::prefill_together(together, tokens, hooks);
 }
 
 std::vector<KvSettings> resolve_methods(std::span<const KvOptions> methods,

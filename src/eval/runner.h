@@ -24,7 +24,7 @@ class SequenceSet {
   SequenceSet(const SequenceSet&) = delete;
   SequenceSet& operator=(const SequenceSet&) = delete;
 
-  /// Reads one prompt into all of them.
+  /// Reads one prompt into all of them: at once, but for those that read it chunk by chunk.
   void read_together(std::span<const int32_t> tokens, const PrefillHooks& hooks);
 
   size_t size() const { return sequences_.size(); }

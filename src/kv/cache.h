@@ -33,6 +33,12 @@ class KvCache {
     if (empty()) store_.reset();
   }
 
+  /// Forgets all rows.
+  void clear() {
+    store_.reset();
+    next_position_ = 0;
+  }
+
   /// A store without layers in the region that the cache does not use now.
   std::unique_ptr<KvStore> new_store() const;
 

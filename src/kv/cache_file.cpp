@@ -70,7 +70,7 @@ std::optional<KvBudget> decode_budget(const CacheHeader& header, const HeaderChe
 }
 
 // An option that is new needs a place in the header, in both functions below, and a new version.
-static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 200);
+static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 208);
 
 /// The numbers that a method may have of its own: from `least` to `most`, or -1 for none.
 struct PolicyNumbers {
@@ -125,6 +125,8 @@ KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) 
   kv.places_in_cache = (header.flags & kPlacesInCache) != 0;
   kv.recompact = check.within("recompact", header.recompact, 0, kMaxInt32);
   kv.policy_options = decode_policy_options(header, check);
+  kv.order = static_cast<PrefillOrder>(check.within("the order", header.order, 0, 2));
+  kv.evict_chunk = check.within("the chunk's length", header.evict_chunk, 1, kMaxInt32);
   return kv;
 }
 
@@ -144,6 +146,8 @@ void encode_options(const KvOptions& kv, CacheHeader& header) {
                  (kv.places_in_cache ? kPlacesInCache : 0);
   header.recompact = kv.recompact;
   encode_policy_options(kv.policy_options, header);
+  header.order = static_cast<uint32_t>(kv.order);
+  header.evict_chunk = static_cast<int32_t>(kv.evict_chunk);
 }
 
 }  // namespace

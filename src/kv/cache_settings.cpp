@@ -22,6 +22,7 @@ KvSettings cache_settings(const CacheContents& contents, const ModelConfig& conf
                           const std::string& name) {
   KvSettings settings = resolved(contents, config, name);
   const bool may_ring = settings.policy && settings.recompact == 0 &&
+                        !settings.reads_chunks(contents.first_prompt) &&
                         settings.policy->decode_rule() == DecodeRule::kRing;
   const auto is_ring = [](const HeadRows& head) { return head.ring_rows > 0; };
   const std::vector<HeadRows>& heads = contents.state.heads;

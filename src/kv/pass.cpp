@@ -62,7 +62,8 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
       growth_(growth),
       drops_rows_(settings_.exceeds(most_rows(cache, config_) + n) || scene.chunk.has_value()),
       no_rows_(static_cast<size_t>(config_.n_kv_heads)),
-      chunk_(scene.chunk) {
+      chunk_(scene.chunk),
+      in_chunks_(scene.in_chunks) {
   if (kind_ == Kind::kInPlace) {
     if (cache_.empty()) cache_.make_room(n + growth);
     return;
@@ -193,7 +194,7 @@ HeadRows KvPass::after_copy(const HeadRows& old) const {
 }
 
 HeadRows KvPass::after_selection(int32_t rows) const {
-  const bool ring = drops_rows_ && !chunk_ && settings_.recompact == 0 &&
+  const bool ring = drops_rows_ && !in_chunks_ && settings_.recompact == 0 &&
                     settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
   if (ring) {

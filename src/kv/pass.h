@@ -37,7 +37,8 @@ struct KvPassScene {
   Device& device;
   const KvSettings& settings;
   const KvMeter& meter;                  // as it stands before the pass
-  std::optional<ChunkZones> chunk = {};  // where the rows are a chunk of a prompt
+  std::optional<ChunkZones> chunk = {};  // how a chunk's rows are divided, where that is by itself
+  bool in_chunks = false;                // the rows are a chunk of a prompt
 };
 
 class KvPass {
@@ -118,6 +119,7 @@ class KvPass {
   std::vector<HeadRows> no_rows_;  // the heads of an empty cache
   std::unique_ptr<KvStore> store_;
   std::optional<ChunkZones> chunk_;
+  bool in_chunks_ = false;  // generated rows are added
   std::optional<Selector> selector_;
   std::optional<RunningCut> running_cut_;  // where one cut is made over the whole model
   int64_t protected_ = 0;                  // rows of the layers so far that no cut is made among

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/kv/chunks.h"
+
 namespace winnow {
 namespace {
 
@@ -21,6 +23,8 @@ class Text {
   void read(int64_t n) {
     const bool selects = position_ == 0 || settings_.reselect;
     const bool again = position_ > 0;
+    if (!again && settings_.reads_chunks(n)) return read_chunks(n);
+    if (plan_.prompt_rows > 0) plan_.prompt_rows = std::max(plan_.prompt_rows, n);
     position_ += n;
     if (selects && settings_.exceeds(rows_ + n)) {
       select(rows_ + n);
@@ -34,6 +38,18 @@ class Text {
       plan_.layer_rows = std::max(plan_.layer_rows, rows_ + growth());
       plan_.twice = true;
     }
+  }
+
+  /// A chunk's rows lie in the scratch beside what is left of those before it.
+  void read_chunks(int64_t n) {
+    position_ += n;
+    winnowed_ = true;
+    appends_ = true;
+    rows_ = settings_.most_kept(n);
+    plan_.prompt_rows = std::min(chunk_tokens(settings_), n + kPatchTokens);
+    plan_.layer_rows = rows_ + plan_.prompt_rows;
+    plan_.room = settings_.budget + growth();
+    plan_.twice = true;
   }
 
   /// Tokens up to the capacity, with selections between them.
@@ -54,7 +70,7 @@ class Text {
   int64_t growth() const {
     const int64_t to_come = capacity_ - position_;
     if (settings_.recompact > 0) return std::min(settings_.recompact, to_come);
-    const bool ring = settings_.policy->decode_rule() == DecodeRule::kRing;
+    const bool ring = settings_.policy->decode_rule() == DecodeRule::kRing && !appends_;
     return ring ? 0 : to_come;
   }
 
@@ -70,6 +86,7 @@ class Text {
   int64_t position_ = 0;
   int64_t rows_ = 0;
   bool winnowed_ = false;
+  bool appends_ = false;  // the prompt was read in chunks
   KvPlan plan_;
 };
 

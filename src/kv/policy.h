@@ -78,6 +78,15 @@ struct Needs {
   int spares = 0;                 // sets of n_heads lists for score() to work with, at most 2
 };
 
+/// Which of PolicyOptions mean something to a method; all do whose cut can be chosen.
+struct OwnOptions {
+  bool window = false;
+  bool pool = false;
+  bool terms = false;
+  bool normalize = false;
+  bool chunk = false;
+};
+
 /// A layer after all rows of a prompt went through it.
 struct LayerScene {
   int64_t layer = 0;
@@ -113,6 +122,11 @@ class Policy {
   virtual int64_t most_layer_k(int64_t k) const { return k; }
 
   virtual Needs needs() const { return {}; }
+
+  virtual OwnOptions own_options() const { return {}; }
+
+  /// Whether rows can be dropped chunk by chunk of a prompt, by their chunk's own scores.
+  virtual bool drops_chunks() const { return scores_rows(); }
 
   /// Whose lists there are unless the user says otherwise.
   virtual Group group() const { return Group::kHead; }

@@ -153,16 +153,65 @@ int64_t KvSettings::most_kept(int64_t rows) const {
   return std::min(rows, budget + lists * more);
 }
 
+namespace {
+
+/// Fails where one of the method's own numbers is given and means nothing to it.
+void check_policy_options(const KvOptions& options, const Policy& policy) {
+  const PolicyOptions& given = options.policy_options;
+  const OwnOptions own = policy.own_options();
+  const auto refuse = [&](bool is_given, bool has_meaning, const char* name) {
+    if (!is_given || has_meaning) return;
+    fail(ExitCode::kUsage, name, " has no meaning with --kv-policy ", options.policy);
+  };
+  refuse(given.window.has_value(), own.window, "--kv-window");
+  refuse(given.pool.has_value(), own.pool, "--kv-pool");
+  refuse(given.terms.has_value(), own.terms, "--kv-terms");
+  refuse(given.normalize.has_value(), own.normalize, "--kv-normalize");
+  refuse(given.chunk.has_value(), own.chunk, "--kv-chunk");
+  refuse(given.cut.has_value(), policy.scores_rows(), "--kv-cut");
+  refuse(options.group.has_value(), policy.scores_rows() && !policy.scores_kv_heads(),
+         "--kv-group");
+}
+
+/// Fails where two of the options contradict each other.
+void check_together(const KvOptions& options, const Policy& policy) {
+  const bool own_lists = options.group.value_or(policy.group()) == Group::kHead;
+  const CutScope cut = options.policy_options.cut.value_or(policy.cut());
+  if (options.fill && !own_lists) {
+    fail(ExitCode::kUsage, "--kv-fill needs --kv-group head: one list takes no row twice");
+  }
+  if (cut != CutScope::kList && own_lists) {
+    fail(ExitCode::kUsage, "--kv-cut layer and model need one list a KV head: --kv-group mean, max",
+         " or sum");
+  }
+  if (cut == CutScope::kModel && options.places_in_cache) {
+    fail(ExitCode::kUsage, "--kv-positions cache does not go with a cut over the model");
+  }
+  if (options.order == PrefillOrder::kLayer) return;
+  if (policy.scores_rows() && !policy.drops_chunks()) {
+    fail(ExitCode::kUsage, "--kv-policy ", options.policy,
+         " drops no rows while a prompt is read: --prefill layer");
+  }
+  if (options.recompact > 0) {
+    fail(ExitCode::kUsage, "--kv-recompact does not go with --prefill chunk: rows that a chunk",
+         " kept are not scored again");
+  }
+  if (policy.scores_rows() && (options.sink || options.recent)) {
+    fail(ExitCode::kUsage, options.sink ? "--kv-sink" : "--kv-recent",
+         " does not go with --prefill chunk, where every chunk has the method's own shares");
+  }
+}
+
+}  // namespace
+
 void check_kv(const KvOptions& options) {
   const std::shared_ptr<const Policy> policy = make_policy(options.policy, options.policy_options);
   if (!policy) fail(ExitCode::kUsage, "there is no --kv-policy ", quoted(options.policy));
   const auto refuse = [&](bool given, const char* name) {
     if (given) fail(ExitCode::kUsage, name, " has no meaning with --kv-policy ", options.policy);
   };
-  if (!policy->scores_rows()) {
-    refuse(options.group.has_value(), "--kv-group");
-    refuse(options.fill, "--kv-fill");
-  }
+  check_policy_options(options, *policy);
+  refuse(options.fill && !policy->scores_rows(), "--kv-fill");
   if (options.policy == "full") {
     refuse(options.budget.has_value(), "--kv-budget");
     refuse(options.sink.has_value(), "--kv-sink");
@@ -170,13 +219,12 @@ void check_kv(const KvOptions& options) {
     refuse(options.recompact > 0, "--kv-recompact");
     refuse(options.reselect, "--kv-reselect");
     refuse(options.places_in_cache, "--kv-positions cache");
+    refuse(options.order != PrefillOrder::kLayer, "--prefill chunk");
   } else if (!options.budget) {
     fail(ExitCode::kUsage, "--kv-policy ", options.policy,
          " needs --kv-budget, like 2048, 10% or 512M");
   }
-  if (options.fill && options.group.value_or(policy->group()) != Group::kHead) {
-    fail(ExitCode::kUsage, "--kv-fill needs --kv-group head: one list takes no row twice");
-  }
+  check_together(options, *policy);
 }
 
 KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType type,
@@ -195,6 +243,8 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
   settings.reselect = options.reselect;
   settings.recompact = options.recompact;
   settings.places_in_cache = options.places_in_cache;
+  settings.order = options.order;
+  settings.evict_chunk = options.evict_chunk;
 
   const Divider divider{.policy = *settings.policy,
                         .options = options,

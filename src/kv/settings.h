@@ -28,6 +28,14 @@ struct KvBudget {
 /// The budget as a user writes it: "2048", "10%", "512M".
 std::string budget_text(const KvBudget& budget);
 
+/// In which order a first prompt that the budget does not hold is read, and when rows are dropped.
+enum class PrefillOrder {
+  kLayer,    // the whole prompt through a layer, whose rows are dropped before the next one
+  kChunk,    // a chunk through all layers, whose rows are dropped before the next one; its own last
+             // queries score it
+  kPatched,  // the same, but the prompt's last queries score it: they are read behind every chunk
+};
+
 /// The --kv options of the command line.
 struct KvOptions {
   std::string policy = "full";          // one of policy_names()
@@ -39,7 +47,9 @@ struct KvOptions {
   bool reselect = false;                // later prompts: old and new rows are candidates together
   int64_t recompact = 0;                // generated tokens from selection to selection; 0: none
   bool places_in_cache = false;         // rows are rotated to their place in the cache
-  PolicyOptions policy_options = {};    // the method's own numbers
+  PrefillOrder order = PrefillOrder::kLayer;
+  int64_t evict_chunk = 8192;         // tokens of a chunk, where the order has chunks
+  PolicyOptions policy_options = {};  // the method's own numbers
 };
 
 /// Fails with kUsage, naming the option, where one has no meaning for the method, or lacks another
@@ -59,6 +69,11 @@ struct KvSettings {
   bool reselect = false;
   int64_t recompact = 0;
   bool places_in_cache = false;
+  PrefillOrder order = PrefillOrder::kLayer;
+  int64_t evict_chunk = 0;
+
+  /// Whether a first prompt of `n` tokens is read chunk by chunk.
+  bool reads_chunks(int64_t n) const { return order != PrefillOrder::kLayer && exceeds(n); }
 
   /// The most rows that a head keeps of `rows`.
   int64_t most_kept(int64_t rows) const;
