@@ -33,6 +33,7 @@ struct Scoring {
   const T* k;  // [entries, head_dim] of kv
   KvRows kv;
   const int32_t* rows;  // [n_kv_heads]
+  const int32_t* seen;  // [n_kv_heads] the query is that of the last of so many rows
   float* score;         // [n_heads, stride]
   int64_t stride;
   int group;
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) attention_scores_kernel(const Scorin
   const int first_of_team = static_cast<int>(threadIdx.x) / kLanes * kRows;
   const int64_t n_rows = s.rows[h];
   const int64_t entry = s.kv.first[h];
-  const int start = n_rows > 0 ? s.kv.window_start_of(entry + n_rows - 1) : 0;
+  const int start = n_rows > 0 ? s.kv.window_start_of(entry + s.seen[h] - 1) : 0;
   const Mine mine(lane);
   load_queries<kLanes, kHeads>(s, h, queries);
 
@@ -186,6 +187,7 @@ void attention_scores(const void* q, const KvRows& kv, const Heads& heads, DType
                           .k = static_cast<const T*>(kv.k),
                           .kv = kv,
                           .rows = zones.rows,
+                          .seen = zones.seen != nullptr ? zones.seen : zones.rows,
                           .score = lists.score,
                           .stride = lists.stride,
                           .group = static_cast<int>(heads.group()),

@@ -114,9 +114,9 @@ void attention_scores(const ModelConfig& config, const float* q, const KvRows& k
     for (int64_t d = 0; d < head_dim; ++d) dot += query[d] * key[d];
     return dot * scale;
   };
-  // The query is that of the last row.
+  // The query is that of the last row that is seen.
   const auto in_window = [&](int64_t h, int64_t entry) {
-    return kv.in_window(entry, kv.window_start_of(kv.first[h] + zones.rows[h] - 1));
+    return kv.in_window(entry, kv.window_start_of(kv.first[h] + zones.seen_rows(h) - 1));
   };
   score_rows(config, kv, zones, zones.max_rows * config.q_size(), lists, in_window, score);
 }
