@@ -56,7 +56,8 @@ __global__ void scale_kernel(ScoreLists lists, float add, ScoreLists by, int per
   if (row >= zone.end) return;
   float& score = lists.score[list * lists.stride + row];
   const float factor = by.score[list * by.stride + row];
-  score = score == kUnseen || factor == kUnseen ? kUnseen : (score + add) * factor;
+  if (factor == kUnseen) score = kUnseen;
+  if (!isinf(score)) score = (score + add) * factor;
 }
 
 __global__ void pool_kernel(ScoreLists from, int64_t width, Pool how, ScoreLists to, int per_head,

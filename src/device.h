@@ -226,7 +226,7 @@ class Device : public WeightSink {
   virtual void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                             const ScoreLists& to) = 0;
 
-  /// score = (score + add) * by.score; -infinity where one of the two is.
+  /// score = (score + add) * by.score; -infinity where one of the two is, and +infinity stays.
   virtual void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
                             const Zones& zones) = 0;
 

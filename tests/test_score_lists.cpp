@@ -88,11 +88,14 @@ TEST_CASE("weights of a group become mean, max or sum; -infinity where none sees
 TEST_CASE("scores are scaled by another list's, -infinity where one of the two is") {
   const TestZones zones = some_zones();
   for (const float add : {0.0F, 0.25F}) {
-    const TestLists before = random_weights(8, zones, 2);
+    TestLists before = random_weights(8, zones, 2);
+    before.list(0)[5] = -kNone;  // promoted
     TestLists lists = before, by = random_weights(8, zones, 3);
+    by.list(0)[5] = 0;
     make_cpu_device(shape(8), 2)->scale_scores(lists.view(), add, by.view(), zones.view());
     check(lists, zones, [&](int64_t i, int64_t r) -> double {
       const double a = before.at(i, r), b = by.at(i, r);
+      if (a == INFINITY) return a;
       return a == -INFINITY || b == -INFINITY ? -INFINITY : (a + add) * b;
     });
   }

@@ -82,8 +82,8 @@ void scale_scores(const ModelConfig& config, const ScoreLists& lists, float add,
     float* score = lists.score + list * lists.stride;
     const float* factor = by.score + list * by.stride;
     for (int64_t r = first; r < last; ++r) {
-      const bool seen = score[r] != kMinusInfinity && factor[r] != kMinusInfinity;
-      score[r] = seen ? (score[r] + add) * factor[r] : kMinusInfinity;
+      if (factor[r] == kMinusInfinity) score[r] = factor[r];
+      if (!std::isinf(score[r])) score[r] = (score[r] + add) * factor[r];
     }
   });
 }
