@@ -191,6 +191,7 @@ void window_attention(const ModelConfig& config, const float* queries, int64_t n
     std::vector<Line> lines(n_queries);
     for (size_t part = 0; part < parts.size(); ++part) lines[part % n_queries].add(parts[part]);
     std::vector<Softmax> softmaxes;
+    softmaxes.reserve(lines.size());
     for (const Line& line : lines) {
       softmaxes.push_back({.max = line.max, .inverse = static_cast<float>(1 / line.sum)});
     }
