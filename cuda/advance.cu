@@ -1,5 +1,5 @@
 // Closes a pass over one row: *position grows, and every KV head's next row goes behind the last
-// one or on to the next row of its ring.
+// one or on to the next row of its ring; a streaming head that is full becomes one.
 #include "cuda/early_start.cuh"
 #include "cuda/kernels.h"
 #include "cuda/types.cuh"
@@ -18,7 +18,11 @@ __global__ void advance_kernel(const StepState state) {
   if (i >= state.n_counts) return;
   const int32_t ring_rows = state.ring_rows[i];
   const int32_t next = state.slot[i] + 1;
-  if (ring_rows == 0) {
+  const bool full = state.ring_at != nullptr && next == state.ring_at[i];
+  if (ring_rows == 0 && full) {
+    state.ring_rows[i] = state.ring_later[i];
+    state.slot[i] = next - state.ring_later[i];
+  } else if (ring_rows == 0) {
     state.slot[i] = next;
     state.visible[i] += 1;
   } else {

@@ -64,7 +64,11 @@ struct StepState {
   int32_t* stop_ids = nullptr;         // [kMaxStopIds] the text's stop tokens, then -1
   int32_t* slot = nullptr;             // [n_layers * n_kv_heads] of all layers' KvRows
   int32_t* visible = nullptr;          // [n_layers * n_kv_heads]
-  const int32_t* ring_rows = nullptr;  // [n_layers * n_kv_heads]
+  int32_t* ring_rows = nullptr;        // [n_layers * n_kv_heads]
+  // A head that comes to hold ring_at rows becomes a ring of its last ring_later. 0: it never does;
+  // null: none does.
+  const int32_t* ring_at = nullptr;     // [n_layers * n_kv_heads]
+  const int32_t* ring_later = nullptr;  // [n_layers * n_kv_heads]
   int64_t n_counts = 0;                // n_layers * n_kv_heads
   uint8_t* seen = nullptr;  // [vocab_size] 1 for the tokens of the text, for the repeat penalty
 };
@@ -182,7 +186,7 @@ class Device : public WeightSink {
   virtual int64_t steps_ahead() const = 0;
 
   /// Closes a pass over one row: *position grows by 1; slot and visible of every head grow by 1, or
-  /// slot goes on to the next row of the head's ring. Nothing happens where *stopped is 1.
+  /// slot goes on to the next row of the head's ring, which a full head has just become. Nothing happens where *stopped is 1.
   virtual void advance(const StepState& state) = 0;
 
   // Winnowing: what happens to a layer's rows between its last step of a prompt and the next layer.

@@ -43,6 +43,7 @@ struct Strip {
   Columns max, sum;
   IntVec visible[2];   // rows that the query may see, masks aside
   IntVec oldest[2];    // place in the text that the query's window begins at
+  IntVec stream[2];    // the same of a head that streams, sinks aside
   UintVec bit[2];      // the query's bit in the masks
   int64_t n_rows = 0;  // the most of `visible`
 };
@@ -64,6 +65,7 @@ class QueryBlock {
   /// Attention of batch rows [first_row, last_row) through KV head h.
   void run(int64_t h, int64_t first_row, int64_t last_row) {
     head_ = h;
+    streams_ = p_.kv.head_window != nullptr && p_.kv.head_window[h] != 0;
     first_row_ = first_row;
     n_queries_ = (last_row - first_row) * group_;
     const std::span strips(strips_.data(),
@@ -72,7 +74,9 @@ class QueryBlock {
       start(strips[s], static_cast<int64_t>(s) * kTileCols);
     }
     const int64_t n_rows = p_.kv.visible_to(h, last_row - 1);
+    const int64_t gap_end = p_.kv.stream_gap_end(h, first_row);
     for (int64_t row = 0; row < n_rows; row += kBlockRows) {
+      if (row >= p_.kv.sink && row + kBlockRows <= gap_end) continue;
       for (Strip& strip : strips) {
         const int64_t n = std::min(kBlockRows, strip.n_rows - row);
         if (n > 0) add_block(strip, row, n);
@@ -103,6 +107,7 @@ class QueryBlock {
       const int64_t visible = used ? p_.kv.visible_to(head_, batch_row(query)) : 0;
       strip.visible[j / kLanes][j % kLanes] = static_cast<int32_t>(visible);
       strip.oldest[j / kLanes][j % kLanes] = used ? p_.kv.window_start(head_, batch_row(query)) : 0;
+      strip.stream[j / kLanes][j % kLanes] = used ? p_.kv.stream_start(head_, batch_row(query)) : 0;
       strip.bit[j / kLanes][j % kLanes] = used ? 1U << group_head(query) : 0U;
       strip.n_rows = std::max(strip.n_rows, visible);
       if (!used) continue;
@@ -170,6 +175,9 @@ class QueryBlock {
       Vec& score = scores_[static_cast<size_t>(c)].half[half];
       IntVec seen = ((bit & mask[c]) != 0) & (visible > static_cast<int32_t>(c));
       if (p_.kv.window != 0) seen &= strip.oldest[half] <= p_.kv.position[entry + c];
+      if (streams_ && p_.kv.position[entry + c] >= p_.kv.sink) {
+        seen &= strip.stream[half] <= p_.kv.position[entry + c];
+      }
       score = seen ? score : broadcast(kMinusInfinity);
       most = max(score, most);
     }
@@ -189,6 +197,7 @@ class QueryBlock {
   int64_t head_dim_;
   int64_t group_;
   int64_t head_ = 0;
+  bool streams_ = false;
   int64_t first_row_ = 0;
   int64_t n_queries_ = 0;
   std::vector<Strip> strips_;

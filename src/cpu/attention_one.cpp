@@ -49,11 +49,17 @@ Vec eight_scores(const float* q, const float* k, int64_t n, int64_t head_dim) {
   return scores;
 }
 
+/// Where the query's windows begin: the model's, and that of a head that streams.
+struct Starts {
+  int32_t window = 0;
+  int32_t stream = 0;
+};
+
 /// The scores of one query, head g of its group, for the n rows from `entry` on; -infinity where
-/// the mask hides a row or it lies before the window that begins at `start`, and past n.
+/// the mask hides a row or it lies before the windows that begin at `start`, and past n.
 /// scores [kBlockRows]
-void score_block(const AttentionProblem& p, const float* q, int64_t g, int32_t start, int64_t entry,
-                 int64_t n, float* scores) {
+void score_block(const AttentionProblem& p, const float* q, int64_t g, const Starts& start,
+                 int64_t entry, int64_t n, float* scores) {
   for (int64_t c = 0; c < kBlockRows; c += kLanes) {
     Vec eight = broadcast(kMinusInfinity);
     if (c < n) {
@@ -61,7 +67,8 @@ void score_block(const AttentionProblem& p, const float* q, int64_t g, int32_t s
     }
     for (int64_t i = 0; i < kLanes; ++i) {
       const int64_t at = entry + c + i;
-      const bool seen = c + i < n && ((p.kv.mask[at] >> g) & 1U) != 0 && p.kv.in_window(at, start);
+      const bool seen = c + i < n && ((p.kv.mask[at] >> g) & 1U) != 0 &&
+                        p.kv.in_window(at, start.window) && p.kv.in_stream(at, start.stream);
       scores[c + i] = seen ? eight[i] : kMinusInfinity;
     }
   }
@@ -102,7 +109,7 @@ class Span {
   /// partials [group]; out [group, head_dim], zeros before
   void run(int64_t h, int64_t i, int64_t row, int64_t n, Partial* partials, float* out) {
     const float* q = p_.q + p_.query_offset(h, i, 0);
-    const int32_t start = p_.kv.window_start(h, i);
+    const Starts start = {p_.kv.window_start(h, i), p_.kv.stream_start(h, i)};
     for (int64_t done = 0; done < n; done += kBlockRows) {
       const int64_t entry = p_.kv.first[h] + row + done;
       const int64_t n_block = std::min(kBlockRows, n - done);

@@ -162,7 +162,11 @@ class CpuDevice final : public Device {
     *state.position += 1;
     for (int64_t i = 0; i < state.n_counts; ++i) {
       state.slot[i] += 1;
-      if (state.ring_rows[i] == 0) {
+      const bool full = state.ring_at != nullptr && state.slot[i] == state.ring_at[i];
+      if (state.ring_rows[i] == 0 && full) {
+        state.ring_rows[i] = state.ring_later[i];
+        state.slot[i] -= state.ring_rows[i];
+      } else if (state.ring_rows[i] == 0) {
         state.visible[i] += 1;
       } else if (state.slot[i] == state.visible[i]) {  // past the ring's last row
         state.slot[i] -= state.ring_rows[i];

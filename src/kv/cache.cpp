@@ -11,12 +11,11 @@ namespace winnow {
 KvCache::KvCache(const ModelConfig& config, Device& device, bool places_in_cache)
     : config_(config), device_(device), places_in_cache_(places_in_cache) {}
 
-void KvCache::make_room(int64_t room) {
+void KvCache::make_room(std::span<const HeadRows> heads) {
   WINNOW_CHECK(empty(), "rows are held already");
   auto store = std::make_unique<KvStore>(config_, device_, region(side_), places_in_cache_);
-  const std::vector<HeadRows> heads(static_cast<size_t>(config_.n_kv_heads),
-                                    {.room = static_cast<int32_t>(room)});
-  for (int64_t l = 0; l < config_.n_layers; ++l) store->add_layer(heads);
+  const auto n = static_cast<size_t>(config_.n_kv_heads);
+  for (; !heads.empty(); heads = heads.subspan(n)) store->add_layer(heads.first(n));
   store->upload_counters();
   store_ = std::move(store);
 }
@@ -65,10 +64,22 @@ void KvCache::take_back(int64_t n) {
   next_position_ -= n;
 }
 
-bool KvCache::has_room(int64_t n) const {
+bool KvCache::is_ring() const {
+  if (empty()) return false;
   for (int64_t l = 0; l < config_.n_layers; ++l) {
     for (const HeadRows& head : store_->heads(l)) {
-      if (head.ring_rows > 0 || head.rows + n > head.room) return false;
+      if (head.window == 0) return head.ring_rows > 0;
+    }
+  }
+  return false;
+}
+
+bool KvCache::has_room(int64_t n, int64_t steps) const {
+  for (int64_t l = 0; l < config_.n_layers; ++l) {
+    for (const HeadRows& head : store_->heads(l)) {
+      if (head.ring_rows > 0 && n > 0) return false;
+      if (head.window > 0 && head.rows + n <= head.room) continue;  // a ring needs no room for steps
+      if (head.ring_rows > 0 || head.rows + n + steps > head.room) return false;
     }
   }
   return true;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "src/kv/kept.h"
 #include "src/kv/meter.h"
@@ -25,8 +26,8 @@ class KvCache {
   /// Empty. The stores come from the device's kv regions.
   KvCache(const ModelConfig& config, Device& device, bool places_in_cache);
 
-  /// Memory for `room` rows a head, for an empty cache.
-  void make_room(int64_t room);
+  /// Memory for an empty cache.  heads [n_layers * n_kv_heads], without rows
+  void make_room(std::span<const HeadRows> heads);
 
   /// Gives that memory back where no row came to count.
   void drop_unused_room() {
@@ -61,11 +62,12 @@ class KvCache {
   bool empty() const { return store_ == nullptr || next_position_ == 0; }
   const KvStore& store() const { return *store_; }
 
-  /// Whether new rows go over old ones: all heads are rings, or none is.
-  bool is_ring() const { return !empty() && store_->heads(0).front().ring_rows > 0; }
+  /// Whether new rows of full heads go over old ones: all of them are rings, or none is.
+  bool is_ring() const;
 
-  /// Whether every head can take `n` rows in place.
-  bool has_room(int64_t n) const;
+  /// Whether every head can take `n` rows of a prompt in place, and `steps` generated ones after
+  /// them.
+  bool has_room(int64_t n, int64_t steps) const;
 
   int64_t next_position() const { return next_position_; }
   HeadRows head(int64_t l, int64_t h) const { return store_->heads(l)[static_cast<size_t>(h)]; }

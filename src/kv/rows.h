@@ -33,6 +33,12 @@ struct KvRows {
   int64_t entries = 0;                 // that there is memory for, of all heads
   int64_t window = 0;                  // places of the text that a token sees; 0: all
 
+  // Where heads differ: a streaming head's row sees the first `sink` places of the text and the
+  // last head_window[h] up to its own, in both cases of what it would see otherwise. The rows of
+  // every head are then in the order of their places.
+  const int32_t* head_window = nullptr;  // [n_kv_heads] 0: the head does not stream; null: none does
+  int32_t sink = 0;
+
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
   /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k
   /// is made from it by Device::rotate_rows. Otherwise k_plain is null.
@@ -56,6 +62,25 @@ struct KvRows {
   /// Whether the window that begins at `start` shows this entry.
   constexpr bool in_window(int64_t entry, int32_t start) const {
     return window == 0 || position[entry] >= start;
+  }
+
+  /// The first place, behind the sinks, that batch row i sees of a head that streams; else 0.
+  constexpr int32_t stream_start(int64_t h, int64_t i) const {
+    if (head_window == nullptr || head_window[h] == 0) return 0;
+    return position[first[h] + row_of(h, i)] - head_window[h] + 1;
+  }
+
+  /// Whether a head whose stream begins at `start` shows this entry.
+  constexpr bool in_stream(int64_t entry, int32_t start) const {
+    return start <= 0 || position[entry] >= start || position[entry] < sink;
+  }
+
+  /// Rows [sink, stream_gap_end(h, i)) of a head that streams are seen by neither batch row i nor
+  /// later ones: the row of a place comes no earlier than its place says, and between rows that
+  /// follow each other lies a place at least.
+  constexpr int64_t stream_gap_end(int64_t h, int64_t i) const {
+    if (head_window == nullptr || head_window[h] == 0) return 0;
+    return row_of(h, i) - head_window[h] + 1;
   }
 
   /// How many older rows the head holds beside row r, once the row at slot is the newest.

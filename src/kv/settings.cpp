@@ -153,6 +153,14 @@ int64_t KvSettings::most_kept(int64_t rows) const {
   return std::min(rows, budget + lists * more);
 }
 
+KvSettings KvSettings::without_budget() const {
+  KvSettings all;
+  all.policy = make_policy("full");
+  all.places_in_cache = places_in_cache;
+  all.heads = heads;
+  return all;
+}
+
 namespace {
 
 /// Fails where one of the method's own numbers is given and means nothing to it.
@@ -204,7 +212,28 @@ void check_together(const KvOptions& options, const Policy& policy) {
 
 }  // namespace
 
+namespace {
+
+void check_heads(const KvOptions& options) {
+  const HeadOptions& heads = options.heads;
+  const auto needs_file = [&](bool given, const char* name) {
+    if (given && heads.file.empty()) {
+      fail(ExitCode::kUsage, name, " needs --kv-heads FILE.tsv, which says what heads it is about");
+    }
+  };
+  needs_file(heads.threshold.has_value(), "--kv-heads-threshold");
+  needs_file(heads.sink.has_value(), "--kv-heads-sink");
+  needs_file(heads.window.has_value(), "--kv-heads-window");
+  if (!heads.file.empty() && options.places_in_cache) {
+    fail(ExitCode::kUsage, "--kv-positions cache does not go with --kv-heads, whose windows count",
+         " places in the text");
+  }
+}
+
+}  // namespace
+
 void check_kv(const KvOptions& options) {
+  check_heads(options);
   const std::shared_ptr<const Policy> policy = make_policy(options.policy, options.policy_options);
   if (!policy) fail(ExitCode::kUsage, "there is no --kv-policy ", quoted(options.policy));
   const auto refuse = [&](bool given, const char* name) {
@@ -233,8 +262,14 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
   if (options.places_in_cache && config.rope.type == RopeType::kDynamic) {
     fail(ExitCode::kUsage, "--kv-positions cache does not go with rope_type 'dynamic'");
   }
-  if (options.policy == "full") return {};
   KvSettings settings;
+  if (!options.heads.file.empty()) {
+    WINNOW_CHECK(options.heads.mask != nullptr, "the mask of heads was not read");
+    settings.heads = *options.heads.mask;
+  }
+  if (options.policy == "full") {
+    return settings.heads.streams_at_all() ? settings.without_budget() : KvSettings{};
+  }
   settings.policy = make_policy(options.policy, options.policy_options);
   settings.budget = budget_rows(*options.budget, config, type, prompt_tokens);
   settings.group = options.group.value_or(settings.policy->group());

@@ -2,6 +2,7 @@
 // prompt.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "src/base/dtype.h"
+#include "src/kv/head_mask.h"
 #include "src/kv/policy.h"
 #include "weights/config.h"
 
@@ -50,6 +52,7 @@ struct KvOptions {
   PrefillOrder order = PrefillOrder::kLayer;
   int64_t evict_chunk = 8192;         // tokens of a chunk, where the order has chunks
   PolicyOptions policy_options = {};  // the method's own numbers
+  HeadOptions heads = {};             // which KV heads the method rules; the others stream
 };
 
 /// Fails with kUsage, naming the option, where one has no meaning for the method, or lacks another
@@ -60,7 +63,7 @@ void check_kv(const KvOptions& options);
 struct KvSettings {
   static constexpr int64_t kNoBudget = std::numeric_limits<int64_t>::max();
 
-  std::shared_ptr<const Policy> policy;  // null: full
+  std::shared_ptr<const Policy> policy;  // of the full heads; null: full, and no head streams
   int64_t budget = kNoBudget;            // rows of a KV head
   Shares shares;                         // of that budget
   Group group = Group::kHead;
@@ -71,15 +74,29 @@ struct KvSettings {
   bool places_in_cache = false;
   PrefillOrder order = PrefillOrder::kLayer;
   int64_t evict_chunk = 0;
+  HeadMask heads;
 
   /// Whether a first prompt of `n` tokens is read chunk by chunk.
   bool reads_chunks(int64_t n) const { return order != PrefillOrder::kLayer && exceeds(n); }
 
-  /// The most rows that a head keeps of `rows`.
+  /// The most rows that a full head keeps of `rows`.
   int64_t most_kept(int64_t rows) const;
 
-  /// Whether a head that holds `rows` rows must drop some.
+  /// The same for head h of layer l.
+  int64_t most_kept(int64_t l, int64_t h, int64_t rows) const {
+    return heads.streams(l, h) ? std::min(rows, heads.rows()) : most_kept(rows);
+  }
+
+  /// Whether a full head that holds `rows` rows must drop some.
   bool exceeds(int64_t rows) const { return rows > budget; }
+
+  /// Whether the rows of a streaming head must leave.
+  bool exceeds_window(int64_t rows) const {
+    return heads.streams_at_all() && rows > heads.rows();
+  }
+
+  /// These settings where the budget has no say: full heads keep every row.
+  KvSettings without_budget() const;
 };
 
 /// For a first prompt of `prompt_tokens`. Fails like check_kv, and with kUsage where the budget is

@@ -29,9 +29,9 @@ uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t ro
   const auto rows =
       checked_mul(layers + (places_in_cache ? 1 : 0), heads, static_cast<uint64_t>(room));
   const auto bytes = rows ? checked_mul(*rows, row_bytes(config, type)) : std::nullopt;
-  // Four arrays a layer, four of counters and the rotated keys, each rounded up.
-  constexpr uint64_t kCounterBytes = sizeof(int64_t) + 3 * sizeof(int32_t);
-  const uint64_t padding = (4 * layers + 5) * Region::kAlignment + layers * heads * kCounterBytes;
+  // Four arrays a layer, six of counters and the rotated keys, each rounded up.
+  constexpr uint64_t kCounterBytes = sizeof(int64_t) + 5 * sizeof(int32_t);
+  const uint64_t padding = (4 * layers + 7) * Region::kAlignment + layers * heads * kCounterBytes;
   const auto total = bytes ? checked_add(*bytes, padding) : std::nullopt;
   if (!total) fail(ExitCode::kMemory, "a KV cache of ", room, " rows a head has no size");
   return round_up(*total);
@@ -43,7 +43,7 @@ KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, bool
       region_(region),
       row_(static_cast<uint64_t>(config.head_dim) * dtype_size(device.compute_type())),
       places_in_cache_(places_in_cache) {
-  allocations_.reserve(static_cast<size_t>(4 * config.n_layers + 5));
+  allocations_.reserve(static_cast<size_t>(4 * config.n_layers + 7));
   const auto counter = [&](const char* name, auto*& array) {
     using Element = std::remove_reference_t<decltype(*array)>;
     array = region_.allocate_array<Element>(name, n_counts());
@@ -54,6 +54,8 @@ KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, bool
     counter("slots", slot_);
     counter("visible rows", visible_);
     counter("ring rows", ring_rows_);
+    counter("rows that make a ring", ring_at_);
+    counter("rows of rings to come", ring_later_);
   } catch (...) {
     for (void* allocation : allocations_) region_.give_back(allocation);
     throw;
@@ -151,16 +153,20 @@ void KvStore::prepare_layer(int64_t rows) {
 
 void KvStore::upload_counters() {
   region_.return_spare();
-  std::vector<int32_t> slot, visible, ring_rows;
+  std::vector<int32_t> slot, visible, ring_rows, ring_at, ring_later;
   for (const HeadRows& head : heads_) {
     slot.push_back(head.slot());
     visible.push_back(head.visible());
     ring_rows.push_back(head.ring_rows);
+    ring_at.push_back(head.window > 0 ? head.room : 0);
+    ring_later.push_back(head.window);
   }
   const uint64_t bytes = heads_.size() * sizeof(int32_t);
   device_.upload(slot_, slot.data(), bytes);
   device_.upload(visible_, visible.data(), bytes);
   device_.upload(ring_rows_, ring_rows.data(), bytes);
+  device_.upload(ring_at_, ring_at.data(), bytes);
+  device_.upload(ring_later_, ring_later.data(), bytes);
   if (!places_in_cache_ || rotated_ != nullptr) return;
   int64_t entries = 0;
   for (const Layer& layer : layers_) entries = std::max(entries, layer.entries);
@@ -176,6 +182,7 @@ void KvStore::advance(int64_t n) {
     } else {
       WINNOW_CHECK(head.rows + n >= 0, "a head of ", head.rows, " rows cannot lose ", -n);
       head.rows += static_cast<int32_t>(n);
+      head.become_ring();
     }
   }
 }
@@ -231,6 +238,8 @@ void KvStore::bind(StepState& state) const {
   state.slot = slot_;
   state.visible = visible_;
   state.ring_rows = ring_rows_;
+  state.ring_at = ring_at_;
+  state.ring_later = ring_later_;
   state.n_counts = n_counts();
 }
 

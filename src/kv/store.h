@@ -27,11 +27,18 @@ struct HeadRows {
   int32_t room = 0;       // that there is memory for
   int32_t ring_rows = 0;  // the last so many are a ring, which new rows turn; 0: new rows are added
   int32_t turned = 0;     // rows of the ring that were overwritten since it began at its oldest
+  int32_t window = 0;  // of a streaming head, whose last `window` rows are a ring once its room is
+                       // full; 0: of another head
 
   /// Where the next row goes.
   int32_t slot() const { return ring_rows > 0 ? rows - ring_rows + turned : rows; }
   /// Rows that the next row will see, itself included.
   int32_t visible() const { return ring_rows > 0 ? rows : rows + 1; }
+
+  /// A streaming head that is full.
+  void become_ring() {
+    if (window > 0 && ring_rows == 0 && rows == room) ring_rows = window;
+  }
 };
 
 class KvStore {
@@ -46,6 +53,10 @@ class KvStore {
   /// kMemory where 64 bits do not hold the number.
   static uint64_t region_bytes(const ModelConfig& config, DType type, int64_t room,
                                bool places_in_cache = false);
+
+  /// The same for heads with room for `rows` rows together, none of a layer for more than their
+  /// even share and `n_kv_heads` times as much.
+  static uint64_t region_bytes_of(const ModelConfig& config, DType type, int64_t rows);
 
   /// Bytes of one row of one head: key, value, position, mask.
   static uint64_t row_bytes(const ModelConfig& config, DType type);
@@ -76,7 +87,7 @@ class KvStore {
   void upload_counters();
 
   /// Every head of every layer holds `n` rows more, or fewer where `n` is negative; a ring turns by
-  /// one row.
+  /// one row, and a streaming head that is full becomes one.
   void advance(int64_t n);
 
   /// The memory of one head, for those who move rows as they lie. k is what the store holds:
@@ -123,10 +134,12 @@ class KvStore {
   int64_t pool_used_ = 0;  // entries
   std::vector<Layer> layers_;
   std::vector<HeadRows> heads_;   // [n_layers * n_kv_heads], as far as there are layers
-  int64_t* first_ = nullptr;      // [n_layers * n_kv_heads] these four in device memory
+  int64_t* first_ = nullptr;      // [n_layers * n_kv_heads] these six in device memory
   int32_t* slot_ = nullptr;       // [n_layers * n_kv_heads]
   int32_t* visible_ = nullptr;    // [n_layers * n_kv_heads]
   int32_t* ring_rows_ = nullptr;  // [n_layers * n_kv_heads]
+  int32_t* ring_at_ = nullptr;     // [n_layers * n_kv_heads]
+  int32_t* ring_later_ = nullptr;  // [n_layers * n_kv_heads]
   void* rotated_ = nullptr;       // [entries, head_dim] T: the keys of the layer that is at work
   std::vector<void*> allocations_;
 };
