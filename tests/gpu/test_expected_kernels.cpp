@@ -6,11 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "cuda/random.h"
 #include "src/cpu/cpu_device.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/kv_buffers.h"
-#include "tests/gpu/timing.h"
 #include "tests/support/query_cases.h"
 
 using namespace winnow;
@@ -228,63 +226,4 @@ TEST_CASE("GPU: the device takes workspaces of its own for keys, statistics and 
     CHECK(nmse_of_finite(gpu_keys.score.values<float>(), keys.score) < 1e-11);
     (void)workspace.download();
   }
-}
-
-TEST_CASE("timing: scores by keys, and expected ones" * doctest::skip()) {
-  NEEDS_GPU();
-  constexpr cuda::Heads kHeads = {32, 8, 128};
-  constexpr int64_t kRows = 131'072, kChunk = 8448;
-  constexpr DType kType = DType::kBF16;
-  const auto n = uint64_t(kRows * kHeads.kv_size());
-  const DeviceBuffer k(n * 2), v(n * 2), q(uint64_t(kChunk * kHeads.q_size()) * 2);
-  cuda::fill_random(k.data(), kType, n, 1, 1, nullptr);
-  cuda::fill_random(v.data(), kType, n, 2, 1, nullptr);
-  cuda::fill_random(q.data(), kType, uint64_t(kChunk * kHeads.q_size()), 3, 1, nullptr);
-  std::vector<int64_t> starts;
-  for (int64_t h = 0; h < kHeads.n_kv_heads; ++h) starts.push_back(h * kRows);
-  std::vector<int32_t> places(size_t{kChunk});
-  for (size_t i = 0; i < places.size(); ++i) places[i] = int32_t(kRows - kChunk + int64_t(i));
-  const DeviceBuffer first(raw_bytes(starts)), position(raw_bytes(places));
-  const DeviceBuffer mask(std::string(size_t(kRows * kHeads.n_kv_heads) * 4, '\xff'));
-  const GpuZones zones(TestZones(std::vector<int32_t>(8, int32_t(kRows))));
-  const DeviceBuffer logits(uint64_t(kHeads.n_heads * kRows) * 4);
-  const DeviceBuffer scores(uint64_t(kHeads.n_kv_heads * kRows) * 4);
-  const ScoreLists head_lists{kHeads.n_heads, kRows, logits.as<float>(), nullptr};
-  const ScoreLists lists{kHeads.n_kv_heads, kRows, scores.as<float>(), nullptr};
-  const DeviceBuffer workspace(uint64_t{64} << 20);
-  const GpuStatistics statistics(TestStatistics{attention_shape(32, 8, 128)});
-  const KvRows kv{
-      .k = k.data(), .v = v.data(), .mask = mask.as<uint32_t>(), .first = first.as<int64_t>()};
-  const RopeFrequencies f = rope_frequencies(500'000, kHeads.head_dim);
-  const MeanRotation rotation = mean_rotation(f, kHeads.head_dim, kRows, 512);
-  const cuda::ExpectedArgs expected{.type = kType,
-                                    .statistics = statistics.view(),
-                                    .outlook = {.n_queries = kRows},
-                                    .kv = kv,
-                                    .heads = kHeads,
-                                    .zones = zones.view(),
-                                    .workspace = workspace.data()};
-  const cuda::QueryStatisticsArgs queries{.type = kType,
-                                          .n = kChunk,
-                                          .q = q.data(),
-                                          .position = position.as<int32_t>(),
-                                          .workspace = workspace.data(),
-                                          .heads = kHeads};
-  const double norms_us =
-      median_us([&] { cuda::key_norms(kv, kHeads, kType, zones.view(), lists, nullptr); });
-  const double cosines_us = median_us([&] {
-    cuda::key_differences(kv, kHeads, kType, zones.view(), lists, workspace.data(), nullptr);
-  });
-  const double statistics_us =
-      median_us([&] { cuda::add_query_statistics(queries, f, statistics.view(), nullptr); });
-  const double expected_us =
-      median_us([&] { cuda::expected_scores(expected, rotation, head_lists, lists, nullptr); });
-  const double chunk_us =
-      median_us([&] { cuda::chunk_scores(zones.view(), 20, lists, kHeads.n_kv_heads, nullptr); });
-  const double share_us = median_us([&] { cuda::share_scores(zones.view(), lists, nullptr); });
-  MESSAGE("131072 rows, 32 heads, 8 KV heads of 128, bf16: key norms ", norms_us, " us (",
-          double(n) * 2e-3 / norms_us, " GB/s), key differences ", cosines_us, " us (",
-          double(n) * 4e-3 / cosines_us, " GB/s), expected scores ", expected_us, " us (",
-          double(kRows) * 32 * 128 * 128 * 2e-6 / expected_us, " TFLOP/s), chunk scores ", chunk_us,
-          " us, share scores ", share_us, " us; statistics of 8448 queries ", statistics_us, " us");
 }
