@@ -13,8 +13,8 @@ Writes, beside each other:
 
     heads.tsv        a line for each layer, a column for each KV head: 1 full, 0 streaming
     heads.gates.tsv  the same before rounding
-    heads.json       settings, the way there, and figures of three kinds of masks: all heads full,
-                     the learnt mask, and random masks with as many full heads
+    heads.json       settings, the way there, and figures of masks: all heads full, the learnt
+                     mask, each head streaming alone, random masks with as many full heads
 
 One GPU; a small try runs on a CPU too (--device cpu --tokens 512 --batch 2 --window 64 ...).
 --work keeps the tokenized corpus.
@@ -122,12 +122,30 @@ def random_masks(shape, sparsity: float, count: int, seed: int) -> list[torch.Te
     return masks
 
 
+def closed_alone(measure: Measure, shape) -> dict:
+    """Losses when one head streams: of each loss a row for each layer, a column for each KV head."""
+    table = []
+    for head in range(shape.layers * shape.kv_heads):
+        mask = torch.ones(shape.layers * shape.kv_heads)
+        mask[head] = 0
+        table.append(measure.losses(mask.view(shape.layers, shape.kv_heads)))
+    return {
+        name: [
+            [losses[name] for losses in table[layer * shape.kv_heads :][: shape.kv_heads]]
+            for layer in range(shape.layers)
+        ]
+        for name in table[0]
+    }
+
+
 def compare(measure: Measure, learnt: torch.Tensor, shape, args) -> dict:
     """Figures of masks."""
     result = {}
     for name, mask in (("full", torch.ones_like(learnt)), ("learnt", learnt)):
         result[name] = measure.figures(mask)
         say(f"{name}: {json.dumps(result[name])}")
+    result["closed_alone"] = closed_alone(measure, shape)
+    say(f"loss with one head streaming: {json.dumps(result['closed_alone']['loss'])}")
     masks = random_masks(shape, args.sparsity, args.random_masks, args.seed)
     result["random"] = [measure.figures(mask) for mask in masks]
     if masks:
@@ -168,7 +186,13 @@ def parse_args() -> argparse.Namespace:
     p.add_argument("--tokens", type=int, default=8192, help="of a sequence")
     p.add_argument("--batch", type=int, default=8, help="sequences of a step")
     p.add_argument("--lr", type=float, default=1.0, help="of the gates")
-    p.add_argument("--lambda-lr", type=float, default=1.0)
+    p.add_argument(
+        "--lambda-lr",
+        type=float,
+        default=0.1,
+        help="less than --lr (in the paper the same): so few gates all swing with the lambdas, and "
+        "one that swings shut does not always come back",
+    )
     p.add_argument("--eval-texts", type=int, default=32)
     p.add_argument("--eval-needles", type=int, default=40, help="with 1 secret and with 8, each")
     p.add_argument("--random-masks", type=int, default=8)
