@@ -195,7 +195,7 @@ def parse_args() -> argparse.Namespace:
     )
     p.add_argument("--eval-texts", type=int, default=32)
     p.add_argument("--eval-needles", type=int, default=40, help="with 1 secret and with 8, each")
-    p.add_argument("--random-masks", type=int, default=8)
+    p.add_argument("--random-masks", type=int, default=12)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--workers", type=int, default=13, help="processes that make batches")
     p.add_argument("--threads", type=int, default=16, help="for tokenizing the corpus")
