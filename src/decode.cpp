@@ -108,9 +108,9 @@ void Sequence::run_step() {
 bool Sequence::reselects_now() const {
   const KvSettings& kv = options_.kv;
   if (kv.recompact == 0) return false;
-  if (!cache_.has_room(1)) return true;
+  if (!cache_.has_room(0, 1)) return true;
   return steps_since_selection_ >= kv.recompact - 1 &&
-         KvPass::most_rows(cache_, network_.config) + 1 > kv.budget;
+         KvPass::exceeds_budget(cache_, network_.config, kv, 1);
 }
 
 /// A step like a prefill of one row: in each layer all rows that are stored are candidates, and the

@@ -136,6 +136,8 @@ void Sequence::prefill_together(std::span<Sequence* const> sequences,
                  "not an empty sequence of the same network");
     WINNOW_CHECK(sequence->options_.kv.places_in_cache == first.options_.kv.places_in_cache,
                  "places are counted in the text or in the cache, for all alike");
+    WINNOW_CHECK(sequence->options_.kv.heads == first.options_.kv.heads,
+                 "the same heads stream in all of them, while the prompt is read, too");
     sequence->check_room(n);
     const auto kind = all.empty() ? KvPass::Kind::kWinnow : KvPass::Kind::kFollow;
     passes.emplace_back(new KvPass(sequence->open_pass(kind, n)));
@@ -204,17 +206,22 @@ int64_t Sequence::steps_after(int64_t n) const {
 KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   const KvSettings& kv = options_.kv;
   const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
-  const bool drops = kv.exceeds(KvPass::most_rows(cache_, network_.config) + n);
-  int64_t growth = steps_after(n);
+  const bool drops = KvPass::exceeds_budget(cache_, network_.config, kv, n);
+  const bool keeps_all = kind == KvPass::Kind::kCopy || kind == KvPass::Kind::kTrim;  // full heads
+  const bool rings = keeps_all && !cache_.empty() ? cache_.is_ring() : ring && drops;
+  const int64_t steps = steps_after(n);
+  int64_t growth = steps;
   if (kv.recompact > 0) {
     const int64_t to_budget = cache_.empty() && !drops ? kv.budget - n : 0;
     const bool joins = kind == KvPass::Kind::kInPlace && !cache_.empty();
     rows_to_selection_opened_ = joins ? rows_to_selection_ - n : to_budget + kv.recompact;
     growth = std::min(growth, to_budget + kv.recompact);
-  } else if (kind == KvPass::Kind::kCopy ? cache_.is_ring() : ring && drops) {
+  } else if (rings) {
     growth = 0;
   }
-  return {kind, {network_.config, device_, kv, meter_}, cache_, n, growth};
+  KvPassScene scene{network_.config, device_, kv, meter_};
+  scene.steps = steps;
+  return {kind, scene, cache_, n, growth};
 }
 
 /// The pass is complete: its rows count from now on, on the host and on the device.

@@ -52,7 +52,7 @@ void Sequence::read_chunk(const PromptChunk& chunk, std::span<const int32_t> tok
   const ScratchScope scope(scratch_);
   const int64_t growth = chunk.last ? steps_after(chunk.n) : 0;
   KvPass pass(KvPass::Kind::kWinnow,
-              {network_.config, device_, options_.kv, meter_, chunk.zones, true}, cache_,
+              {network_.config, device_, options_.kv, meter_, chunk.zones, true, growth}, cache_,
               std::ssize(tokens), growth);
   KvPass* const passes[] = {&pass};
   const Batch prompt = upload_batch(tokens);

@@ -65,10 +65,9 @@ void KvCache::take_back(int64_t n) {
 }
 
 bool KvCache::is_ring() const {
-  if (empty()) return false;
-  for (int64_t l = 0; l < config_.n_layers; ++l) {
+  for (int64_t l = 0; !empty() && l < config_.n_layers; ++l) {
     for (const HeadRows& head : store_->heads(l)) {
-      if (head.window == 0) return head.ring_rows > 0;
+      if (head.window == 0 && head.ring_rows > 0) return true;
     }
   }
   return false;

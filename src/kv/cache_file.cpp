@@ -69,8 +69,9 @@ std::optional<KvBudget> decode_budget(const CacheHeader& header, const HeaderChe
   return KvBudget{.unit = unit, .amount = amount};
 }
 
-// An option that is new needs a place in the header, in both functions below, and a new version.
-static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 208);
+// An option that is new needs a place in the header, in both functions below, and a new version; but
+// a mask of heads has none, and is refused where a cache is to be saved.
+static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 208 + sizeof(HeadOptions));
 
 /// The numbers that a method may have of its own: from `least` to `most`, or -1 for none.
 struct PolicyNumbers {

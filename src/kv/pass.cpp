@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "src/base/error.h"
@@ -23,11 +24,41 @@ int64_t KvPass::most_rows(const KvCache& cache, const ModelConfig& config) {
   return most;
 }
 
+namespace {
+
+/// The most rows that a full head holds, or a streaming one; nothing where there is no such head.
+std::optional<int64_t> most_rows_of(bool streaming, const KvCache& cache, const ModelConfig& config,
+                                    const KvSettings& settings) {
+  std::optional<int64_t> most;
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    for (int64_t h = 0; h < config.n_kv_heads; ++h) {
+      if (settings.heads.streams(l, h) != streaming) continue;
+      most = std::max<int64_t>(most.value_or(0), cache.empty() ? 0 : cache.head(l, h).rows);
+    }
+  }
+  return most;
+}
+
+}  // namespace
+
+bool KvPass::exceeds_budget(const KvCache& cache, const ModelConfig& config,
+                            const KvSettings& settings, int64_t n) {
+  const std::optional<int64_t> rows = most_rows_of(false, cache, config, settings);
+  return rows && settings.exceeds(*rows + n);
+}
+
+bool KvPass::exceeds_window(const KvCache& cache, const ModelConfig& config,
+                            const KvSettings& settings, int64_t n) {
+  const std::optional<int64_t> rows = most_rows_of(true, cache, config, settings);
+  return rows && *rows + n > settings.heads.rows();
+}
+
 KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
                               const KvSettings& settings, int64_t n, int64_t steps) {
   const bool selects = cache.empty() || settings.reselect;
-  if (selects && settings.exceeds(most_rows(cache, config) + n)) return Kind::kWinnow;
-  return cache.empty() || cache.has_room(n + steps) ? Kind::kInPlace : Kind::kCopy;
+  if (selects && exceeds_budget(cache, config, settings, n)) return Kind::kWinnow;
+  if (exceeds_window(cache, config, settings, n)) return Kind::kTrim;
+  return cache.empty() || cache.has_room(n, steps) ? Kind::kInPlace : Kind::kCopy;
 }
 
 uint64_t KvPass::selection_bytes(const ModelConfig& config, const Device& device,
@@ -47,7 +78,7 @@ uint64_t KvPass::scratch_bytes(const ModelConfig& config, const Device& device,
   const uint64_t plain =
       settings.places_in_cache ? static_cast<uint64_t>(config.head_dim) * dtype_size(type) : 0;
   return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t)) +
-         heads * (sizeof(int64_t) + 4 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
+         heads * (sizeof(int64_t) + 5 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
          selection_bytes(config, device, settings, max_rows, room);
 }
 
@@ -60,14 +91,17 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
       cache_(cache),
       n_(n),
       growth_(growth),
-      drops_rows_(settings_.exceeds(most_rows(cache, config_) + n) || scene.chunk.has_value()),
+      steps_(scene.steps),
+      drops_rows_(exceeds_budget(cache, config_, settings_, n) || scene.chunk.has_value()),
+      trims_(exceeds_window(cache, config_, settings_, n)),
       no_rows_(static_cast<size_t>(config_.n_kv_heads)),
       chunk_(scene.chunk),
       in_chunks_(scene.in_chunks) {
   if (kind_ == Kind::kInPlace) {
-    if (cache_.empty()) cache_.make_room(n + growth);
+    if (cache_.empty()) cache_.make_room(empty_heads());
     return;
   }
+  if (kind_ == Kind::kTrim) settings_ = settings_.without_budget();
   if (!settings_.policy) settings_.policy = make_policy("full");
   if (kind_ != Kind::kFollow) make_scratch();
   if (kind_ == Kind::kFollow) {
@@ -83,11 +117,13 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
 
 /// Rows that there must be room for in all layers together.
 int64_t KvPass::pool_rows() const {
-  const int64_t heads = config_.n_layers * config_.n_kv_heads;
-  if (!chunk_) return heads * (std::min(settings_.budget, scratch_.capacity) + growth_);
+  const int64_t streaming = settings_.heads.n_streaming() *
+                            std::min(settings_.heads.rows(), scratch_.capacity + steps_);
+  const int64_t heads = config_.n_layers * config_.n_kv_heads - settings_.heads.n_streaming();
+  if (!chunk_) return streaming + heads * (std::min(settings_.budget, scratch_.capacity) + growth_);
   const Shares& shares = chunk_->shares;
   const int64_t kept = std::min(shares.sink + shares.k + shares.recent, n_);
-  return cache_.rows_held() + heads * (kept + growth_);
+  return cache_.rows_held() + streaming + heads * (kept + growth_);
 }
 
 Needs KvPass::needs() const {
@@ -95,7 +131,7 @@ Needs KvPass::needs() const {
 }
 
 bool KvPass::selects() const {
-  return kind_ == Kind::kWinnow || kind_ == Kind::kFollow;
+  return kind_ == Kind::kWinnow || kind_ == Kind::kTrim || kind_ == Kind::kFollow;
 }
 
 /// One layer of full K/V: every head has room for its old rows and the new ones. A copying pass
@@ -108,7 +144,7 @@ void KvPass::make_scratch() {
   const uint64_t row_bytes =
       static_cast<uint64_t>(config_.head_dim) * dtype_size(device_.compute_type());
   const uint64_t bytes = static_cast<uint64_t>(heads * room) * row_bytes;
-  counters_ = memory.allocate_array<int32_t>("layer counters", 3 * heads);
+  counters_ = memory.allocate_array<int32_t>("layer counters", 4 * heads);
   scratch_.capacity = room;
   scratch_.entries = heads * room;
   if (old > 0) {
@@ -140,7 +176,7 @@ KvRows KvPass::open_layer(int64_t l) {
   KvRows kv = scratch_;
   if (kind_ == Kind::kCopy) {
     std::vector<HeadRows> heads;
-    for (const HeadRows& old : old_heads(l)) heads.push_back(after_copy(old));
+    for (size_t h = 0; h < old_heads(l).size(); ++h) heads.push_back(after_copy(l, h));
     store_->add_layer(heads);
     kv = store_->layer(l);
     if (settings_.places_in_cache) kv.k = scratch_.k;
@@ -149,6 +185,10 @@ KvRows KvPass::open_layer(int64_t l) {
   kv.slot = counters_;
   kv.visible = counters_ + config_.n_kv_heads;
   kv.ring_rows = counters_ + 2 * config_.n_kv_heads;
+  if (trims_ && settings_.heads.streams_in(l)) {
+    kv.head_window = counters_ + 3 * config_.n_kv_heads;
+    kv.sink = static_cast<int32_t>(settings_.heads.sink);
+  }
   if (!cache_.empty()) gather_old(l, kv);
   return kv;
 }
@@ -159,7 +199,8 @@ void KvPass::upload_counters(int64_t l) {
   for (const HeadRows& old : old_heads(l)) counters.push_back(old.rows);      // slot
   for (const HeadRows& old : old_heads(l)) counters.push_back(old.rows + 1);  // visible
   for (int64_t h = 0; h < config_.n_kv_heads; ++h) counters.push_back(0);     // ring_rows
-  if (counters == uploaded_) return;  // the layers of a first prompt are all alike
+  for (const int32_t window : windows(l)) counters.push_back(window);
+  if (counters == uploaded_) return;  // the layers of a first prompt are mostly alike
   device_.upload(counters_, counters.data(), counters.size() * sizeof(int32_t));
   uploaded_ = counters;
 }
@@ -182,18 +223,52 @@ void KvPass::gather_old(int64_t l, const KvRows& to) {
   device_.gather_rows(cache_.layer(l), old_rows_, to);
 }
 
-HeadRows KvPass::after_copy(const HeadRows& old) const {
-  const auto n = static_cast<int32_t>(n_);
-  HeadRows head{.rows = old.rows + n, .room = old.rows + n};
+/// Of the heads of an open layer; 0 for a full one.
+std::vector<int32_t> KvPass::windows(int64_t l) const {
+  std::vector<int32_t> windows;
+  for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
+    const bool streams = settings_.heads.streams(l, h);
+    windows.push_back(streams ? static_cast<int32_t>(settings_.heads.window) : 0);
+  }
+  return windows;
+}
+
+/// A streaming head of `rows` rows, with `more` to come, which are added until it is full.
+HeadRows KvPass::streaming_head(int32_t rows, int64_t more) const {
+  const int64_t most = settings_.heads.rows();
+  HeadRows head{.rows = rows, .room = static_cast<int32_t>(std::min(most, rows + more))};
+  if (head.room == most) head.window = static_cast<int32_t>(settings_.heads.window);
+  head.become_ring();
+  return head;
+}
+
+std::vector<HeadRows> KvPass::empty_heads() const {
+  std::vector<HeadRows> heads;
+  for (int64_t l = 0; l < config_.n_layers; ++l) {
+    for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
+      const HeadRows full{.room = static_cast<int32_t>(n_ + growth_)};
+      heads.push_back(settings_.heads.streams(l, h) ? streaming_head(0, n_ + steps_) : full);
+    }
+  }
+  return heads;
+}
+
+HeadRows KvPass::after_copy(int64_t l, size_t h) const {
+  const HeadRows& old = old_heads(l)[h];
+  const auto rows = old.rows + static_cast<int32_t>(n_);
+  if (settings_.heads.streams(l, static_cast<int64_t>(h))) return streaming_head(rows, steps_);
+  HeadRows head{.rows = rows, .room = rows};
   if (old.ring_rows > 0) {
-    head.ring_rows = old.ring_rows + n;
+    head.ring_rows = old.ring_rows + static_cast<int32_t>(n_);
   } else {
     head.room += static_cast<int32_t>(growth_);
   }
   return head;
 }
 
-HeadRows KvPass::after_selection(int32_t rows) const {
+HeadRows KvPass::after_selection(int64_t l, size_t h, int32_t rows) const {
+  if (settings_.heads.streams(l, static_cast<int64_t>(h))) return streaming_head(rows, steps_);
+  if (kind_ == Kind::kTrim) return after_copy(l, h);
   const bool ring = drops_rows_ && !in_chunks_ && settings_.recompact == 0 &&
                     settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
@@ -228,15 +303,21 @@ void KvPass::close_layer(const LayerRows& layer) {
 
 void KvPass::compact(const LayerRows& layer) {
   int64_t most = 0;
-  for (const int32_t rows : layer.rows) most += settings_.most_kept(rows) + growth_;
+  for (size_t h = 0; h < layer.rows.size(); ++h) {
+    const auto head = static_cast<int64_t>(h);
+    const bool streams = settings_.heads.streams(layer.layer, head);
+    most += streams ? std::min(settings_.heads.rows(), layer.rows[h] + steps_)
+                    : settings_.most_kept(layer.rows[h]) + growth_;
+  }
   store_->prepare_layer(most);  // the device is still at work on the layer
   device_.synchronize();
   const Clock::time_point start = Clock::now();
   std::vector<HeadRows> heads;
   const std::vector<int32_t>& kept = select(layer);
   for (size_t h = 0; h < kept.size(); ++h) {
-    heads.push_back(after_selection(kept[h]));
-    if (settings_.exceeds(layer.rows[h]) && settings_.group == Group::kHead && !chunk_) {
+    heads.push_back(after_selection(layer.layer, h, kept[h]));
+    const bool streams = settings_.heads.streams(layer.layer, static_cast<int64_t>(h));
+    if (!streams && settings_.exceeds(layer.rows[h]) && settings_.group == Group::kHead && !chunk_) {
       rows_shared_ += settings_.budget - kept[h];
     }
   }
@@ -246,7 +327,7 @@ void KvPass::compact(const LayerRows& layer) {
   device_.synchronize();
   compact_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   // Alone, a cache that keeps every row would have been filled in place, without a scratch layer.
-  if (!drops_rows_ && cache_.empty()) return;
+  if (!drops_rows_ && !trims_ && cache_.empty()) return;
   meter_.count_held(cache_.rows_held() + store_->rows_held() +
                     std::accumulate(layer.rows.begin(), layer.rows.end(), int64_t{0}));
 }
@@ -259,7 +340,8 @@ const std::vector<int32_t>& KvPass::select(const LayerRows& layer) {
   selector_->score_all(layer, lists);
   protected_ += selector_->rows_outside();
   const int64_t k = (chunk_ ? chunk_->shares : settings_.shares).k;
-  const int64_t n = config_.n_layers * config_.n_kv_heads * k + protected_;
+  const int64_t full_heads = config_.n_layers * config_.n_kv_heads - settings_.heads.n_streaming();
+  const int64_t n = full_heads * k + protected_;
   return selector_->take(layer, lists, running_cut_->cut(*store_, n));
 }
 

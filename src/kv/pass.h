@@ -1,9 +1,11 @@
-// What happens to the cache while rows go through the layers. One of three things:
+// What happens to the cache while rows go through the layers. One of four things:
 //
 //   in place   the rows join the store: it has room, and nothing is dropped
 //   copy       each layer moves to a new store with more room, where the rows join it
 //   winnow     each layer's rows, old and new, lie in scratch memory; what a selection keeps moves
 //              to a new store before the next layer begins
+//   trim       the same where streaming heads alone lose rows (src/kv/head_mask.h): the others keep
+//              all, whatever the budget
 //
 //   winnow     layer 0           layer 1           layer 2
 //   scratch    [old | new    ]   [old | new    ]   [old | new    ]     the same memory each time
@@ -39,11 +41,12 @@ struct KvPassScene {
   const KvMeter& meter;                  // as it stands before the pass
   std::optional<ChunkZones> chunk = {};  // how a chunk's rows are divided, where that is by itself
   bool in_chunks = false;                // the rows are a chunk of a prompt
+  int64_t steps = 0;                     // that may follow: streaming heads grow by no more
 };
 
 class KvPass {
  public:
-  enum class Kind { kInPlace, kCopy, kWinnow, kFollow };
+  enum class Kind { kInPlace, kCopy, kWinnow, kTrim, kFollow };
 
   /// For `n` rows on top of `cache`. `growth`: rows that a head must have room for afterwards,
   /// where generated rows are appended. Takes memory of the scratch region, which the caller
@@ -60,6 +63,13 @@ class KvPass {
   /// What `n` more rows ask for, and `steps` rows that will be added after them in place.
   static Kind kind_for(const KvCache& cache, const ModelConfig& config, const KvSettings& settings,
                        int64_t n, int64_t steps);
+
+  /// Whether the budget is less than what a full head would hold with `n` rows more; the same for
+  /// the streaming heads and what they keep.
+  static bool exceeds_budget(const KvCache& cache, const ModelConfig& config,
+                             const KvSettings& settings, int64_t n);
+  static bool exceeds_window(const KvCache& cache, const ModelConfig& config,
+                             const KvSettings& settings, int64_t n);
 
   /// The most rows that a head holds.
   static int64_t most_rows(const KvCache& cache, const ModelConfig& config);
@@ -97,8 +107,11 @@ class KvPass {
  private:
   bool selects() const;
   std::span<const HeadRows> old_heads(int64_t l) const;
-  HeadRows after_copy(const HeadRows& old) const;
-  HeadRows after_selection(int32_t rows) const;
+  std::vector<HeadRows> empty_heads() const;
+  HeadRows streaming_head(int32_t rows, int64_t more) const;
+  HeadRows after_copy(int64_t l, size_t h) const;
+  HeadRows after_selection(int64_t l, size_t h, int32_t rows) const;
+  std::vector<int32_t> windows(int64_t l) const;
   void make_scratch();
   void upload_counters(int64_t l);
   void gather_old(int64_t l, const KvRows& to);
@@ -115,7 +128,9 @@ class KvPass {
   KvCache& cache_;
   int64_t n_;
   int64_t growth_;
-  bool drops_rows_;                // the budget does not hold all rows of some head
+  int64_t steps_;
+  bool drops_rows_;                // the budget does not hold all rows of some full head
+  bool trims_;                     // nor a window those of a streaming one
   std::vector<HeadRows> no_rows_;  // the heads of an empty cache
   std::unique_ptr<KvStore> store_;
   std::optional<ChunkZones> chunk_;
@@ -124,7 +139,8 @@ class KvPass {
   std::optional<RunningCut> running_cut_;  // where one cut is made over the whole model
   int64_t protected_ = 0;                  // rows of the layers so far that no cut is made among
   KvRows scratch_;                         // a layer's rows, old and new
-  int32_t* counters_ = nullptr;    // [3, n_kv_heads] slot, visible, ring_rows of the open layer
+  int32_t* counters_ = nullptr;    // [4, n_kv_heads] slot, visible, ring_rows, head_window of the
+                                   // open layer
   std::vector<int32_t> uploaded_;  // what they are
   KeptRows old_rows_;              // the rows of the old store, by age
   double compact_ms_ = 0;

@@ -24,9 +24,11 @@ int64_t list_stride(int64_t max_rows) {
   return (max_rows + 3) / 4 * 4;
 }
 
-/// The most rows that a head can keep, also while a larger k is tried.
+/// The most rows that a head can keep, also while a larger k is tried, or where the budget has no
+/// say.
 int64_t kept_stride(const KvSettings& settings, int64_t max_rows) {
-  return settings.fill ? max_rows : settings.most_kept(max_rows);
+  const bool any = settings.fill || settings.heads.streams_at_all();
+  return any ? max_rows : settings.most_kept(max_rows);
 }
 
 }  // namespace
@@ -102,7 +104,12 @@ Selector::Selector(const ModelConfig& config, Device& device, const KvSettings& 
 
 const std::vector<int32_t>& Selector::select(const LayerRows& layer) {
   divide(layer);
-  upload_zones();
+  if (all_stream()) {
+    list(layer.kv, {});
+    check_counts(layer);
+    return counts_;
+  }
+  upload_zones(scored_zones());
   if (lists_.n > 0) score(layer, lists_);
   if (lists_.n > 0 && settings_.cut == CutScope::kLayer) {
     cut_layer(layer);
@@ -134,7 +141,24 @@ void Selector::check_counts(const LayerRows& layer) const {
 
 void Selector::divide(const LayerRows& layer) {
   host_ = {};
-  for (size_t h = 0; h < counts_.size(); ++h) divide_head(layer, h);
+  streams_.clear();
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    streams_.push_back(settings_.heads.streams(layer.layer, static_cast<int64_t>(h)) ? 1 : 0);
+    divide_head(layer, h);
+  }
+}
+
+bool Selector::all_stream() const {
+  return std::ranges::count(streams_, 0) == 0;
+}
+
+/// What methods and cuts see: the full heads. A streaming one is as if it held no row.
+Selector::HostZones Selector::scored_zones() const {
+  HostZones zones = host_;
+  for (size_t h = 0; h < streams_.size(); ++h) {
+    if (streams_[h] != 0) zones.rows[h] = zones.begin[h] = zones.end[h] = 0;
+  }
+  return zones;
 }
 
 /// A head within the budget is all sink, unless it shares the budget with others. In a chunk the
@@ -147,6 +171,11 @@ void Selector::divide_head(const LayerRows& layer, size_t h) {
   const int64_t lists = lists_of(settings_.group, config_.group());
   const int64_t budget = shares.sink + lists * shares.k + shares.recent;
   const int32_t rows = n - patch;
+  if (streams_[h] != 0) {  // the text's own first and last rows, after a chunk, too
+    const auto begin = std::min(rows, static_cast<int32_t>(settings_.heads.sink));
+    const auto end = std::max(begin, rows - static_cast<int32_t>(settings_.heads.window));
+    return host_.push_back(rows, begin, end, 0, n);
+  }
   const bool within = chunk_ ? rows - old <= budget : !settings_.exceeds(rows);
   const bool all = within && settings_.cut == CutScope::kList;
   const auto sink = std::min<int32_t>(static_cast<int32_t>(shares.sink), rows - old);
@@ -154,21 +183,26 @@ void Selector::divide_head(const LayerRows& layer, size_t h) {
   const int32_t end =
       all ? rows : std::max<int32_t>(begin, rows - static_cast<int32_t>(shares.recent));
   const int64_t k = settings_.policy->layer_k(shares.k, layer.layer, config_.n_layers, end - begin);
-  host_.rows.push_back(rows);
-  host_.begin.push_back(begin);
-  host_.end.push_back(end);
-  host_.k.push_back(all ? 0 : static_cast<int32_t>(k));
-  host_.seen.push_back(n);
+  host_.push_back(rows, begin, end, all ? 0 : static_cast<int32_t>(k), n);
 }
 
-void Selector::upload_zones() {
-  if (host_ == uploaded_) return;  // the layers of a first prompt are mostly alike
+void Selector::HostZones::push_back(int32_t n, int32_t first, int32_t last, int32_t take,
+                                    int32_t visible) {
+  rows.push_back(n);
+  begin.push_back(first);
+  end.push_back(last);
+  k.push_back(take);
+  seen.push_back(visible);
+}
+
+void Selector::upload_zones(const HostZones& zones) {
+  if (zones == uploaded_) return;  // the layers of a first prompt are mostly alike
   std::vector<int32_t> all;
-  for (const auto* part : {&host_.rows, &host_.begin, &host_.end, &host_.k, &host_.seen}) {
+  for (const auto* part : {&zones.rows, &zones.begin, &zones.end, &zones.k, &zones.seen}) {
     all.insert(all.end(), part->begin(), part->end());
   }
   device_.upload(zone_memory_, all.data(), all.size() * sizeof(int32_t));
-  uploaded_ = host_;
+  uploaded_ = zones;
 }
 
 /// lists: one for each query head, or for each KV head, as there are to be cut.
@@ -197,12 +231,14 @@ void Selector::score(const LayerRows& layer, const ScoreLists& lists) {
 
 /// The rows that stay with host_.k rows a list; their numbers in counts_.
 void Selector::cut(const KvRows& kv) {
+  upload_zones(scored_zones());
   if (lists_.n > 0) device_.top_k(zones_, lists_);
-  list(kv);
+  list(kv, lists_);
 }
 
-void Selector::list(const KvRows& kv) {
-  device_.list_kept(kv, zones_, lists_, kept_);
+void Selector::list(const KvRows& kv, const ScoreLists& lists) {
+  upload_zones(host_);
+  device_.list_kept(kv, zones_, lists, kept_);
   device_.download(counts_.data(), kept_.count, counts_.size() * sizeof(int32_t));
 }
 
@@ -224,10 +260,9 @@ void Selector::cut_layer(const LayerRows& layer) {
   device_.download(&whole, lists_.cut, sizeof(whole));
   const std::vector<Cut> cuts = split_cut(whole, 0, lists_.stride, heads);
   device_.upload(lists_.cut, cuts.data(), cuts.size() * sizeof(Cut));
-  list(layer.kv);
+  list(layer.kv, lists_);
   if (settings_.policy->floor() == 0 || std::isnan(whole.score)) return;
   share_by_floor();
-  upload_zones();
   cut(layer.kv);
 }
 
@@ -251,10 +286,21 @@ void Selector::share_by_floor() {
 }
 
 void Selector::score_all(const LayerRows& layer, const ScoreLists& lists) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   divide(layer);
-  upload_zones();
-  score(layer, lists);
-  device_.set_aside(zones_, lists, std::numeric_limits<float>::infinity());
+  upload_zones(scored_zones());
+  if (!all_stream()) score(layer, lists);
+  if (std::ranges::count(streams_, 1) > 0) {  // no score of a streaming head's zone is any
+    HostZones full = scored_zones();
+    for (size_t h = 0; h < streams_.size(); ++h) {
+      if (streams_[h] == 0) full.begin[h] = 0;
+      full.end[h] = full.rows[h];
+    }
+    upload_zones(full);
+    device_.set_aside(zones_, lists, -kInfinity);
+  }
+  upload_zones(host_);
+  device_.set_aside(zones_, lists, kInfinity);
 }
 
 int64_t Selector::rows_outside() const {
@@ -272,10 +318,8 @@ const std::vector<int32_t>& Selector::take(const LayerRows& layer, const ScoreLi
     host_.begin[h] = 0;
     host_.end[h] = host_.rows[h];
   }
-  upload_zones();
   device_.upload(lists.cut, cuts.data(), cuts.size_bytes());
-  device_.list_kept(layer.kv, zones_, lists, kept_);
-  device_.download(counts_.data(), kept_.count, counts_.size() * sizeof(int32_t));
+  list(layer.kv, lists);
   return counts_;
 }
 
@@ -297,7 +341,7 @@ void Selector::fill(const KvRows& kv) {
   std::vector<int32_t> fits = host_.k;
   std::vector<int32_t> too_many(fits.size());
   for (size_t h = 0; h < fits.size(); ++h) {
-    const bool all = host_.begin[h] == host_.end[h];
+    const bool all = host_.begin[h] == host_.end[h] || streams_[h] != 0;
     too_many[h] = all ? 1 : static_cast<int32_t>(shares.k) * lists + 1;  // one list alone fills it
   }
   const auto is_open = [&](size_t h) { return fits[h] + 1 < too_many[h]; };
@@ -306,7 +350,6 @@ void Selector::fill(const KvRows& kv) {
     for (size_t h = 0; h < fits.size(); ++h) {
       host_.k[h] = is_open(h) ? (fits[h] + too_many[h]) / 2 : fits[h];
     }
-    upload_zones();
     cut(kv);
     open = false;
     for (size_t h = 0; h < fits.size(); ++h) {
@@ -316,7 +359,6 @@ void Selector::fill(const KvRows& kv) {
     }
   }
   host_.k = fits;
-  upload_zones();
   cut(kv);
 }
 

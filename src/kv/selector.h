@@ -5,6 +5,9 @@
 //   list of head 1                    x    x             x                   its best k
 //   kept             | sink | x       x    x    x        x      | recent |   each once, with a mask
 //
+// A streaming head keeps its first and last rows, and no list takes any: to methods and cuts it is
+// as if it held none, so that they choose among the full heads alone (src/kv/head_mask.h).
+//
 // Where one cut is made for all KV heads of a layer, their lists are laid end to end and cut as
 // one. A cut over the whole model is made by RunningCut (src/kv/running_cut.h).
 #pragma once
@@ -72,16 +75,19 @@ class Selector {
   /// The host's side of Zones, [n_kv_heads] each.
   struct HostZones {
     std::vector<int32_t> rows, begin, end, k, seen;
+    void push_back(int32_t n, int32_t first, int32_t last, int32_t take, int32_t visible);
     bool operator==(const HostZones&) const = default;
   };
 
   int64_t n_lists() const;
   void divide(const LayerRows& layer);
   void divide_head(const LayerRows& layer, size_t h);
-  void upload_zones();
+  bool all_stream() const;
+  HostZones scored_zones() const;
+  void upload_zones(const HostZones& zones);
   void score(const LayerRows& layer, const ScoreLists& lists);
   void cut(const KvRows& kv);
-  void list(const KvRows& kv);
+  void list(const KvRows& kv, const ScoreLists& lists);
   void cut_layer(const LayerRows& layer);
   void share_by_floor();
   void fill(const KvRows& kv);
@@ -93,7 +99,8 @@ class Selector {
   KvSettings settings_;
   std::optional<ChunkZones> chunk_;
   HostZones host_;
-  HostZones uploaded_;  // what the device has
+  HostZones uploaded_;            // what the device has
+  std::vector<uint8_t> streams_;  // [n_kv_heads] 1: the head does
   Zones zones_;
   int32_t* zone_memory_ = nullptr;  // [5, n_kv_heads]
   int32_t* flat_zone_ = nullptr;    // [4] of all lists as one

@@ -90,11 +90,6 @@ struct KvSettings {
   /// Whether a full head that holds `rows` rows must drop some.
   bool exceeds(int64_t rows) const { return rows > budget; }
 
-  /// Whether the rows of a streaming head must leave.
-  bool exceeds_window(int64_t rows) const {
-    return heads.streams_at_all() && rows > heads.rows();
-  }
-
   /// These settings where the budget has no say: full heads keep every row.
   KvSettings without_budget() const;
 };

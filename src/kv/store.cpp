@@ -1,6 +1,7 @@
 #include "src/kv/store.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -23,17 +24,26 @@ uint64_t KvStore::row_bytes(const ModelConfig& config, DType type) {
 
 uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t room,
                                bool places_in_cache) {
+  // The rotated keys of one layer are less than one layer more.
+  const int64_t layers = config.n_layers + (places_in_cache ? 1 : 0);
+  const auto heads = static_cast<uint64_t>(layers * config.n_kv_heads);
+  const auto rows = checked_mul(heads, static_cast<uint64_t>(room));
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  if (!rows || *rows > kMost) {
+    fail(ExitCode::kMemory, "a KV cache of ", room, " rows a head has no size");
+  }
+  return region_bytes_of(config, type, static_cast<int64_t>(*rows));
+}
+
+uint64_t KvStore::region_bytes_of(const ModelConfig& config, DType type, int64_t rows) {
   const auto heads = static_cast<uint64_t>(config.n_kv_heads);
   const auto layers = static_cast<uint64_t>(config.n_layers);
-  // The rotated keys of one layer are less than one layer more.
-  const auto rows =
-      checked_mul(layers + (places_in_cache ? 1 : 0), heads, static_cast<uint64_t>(room));
-  const auto bytes = rows ? checked_mul(*rows, row_bytes(config, type)) : std::nullopt;
+  const auto bytes = checked_mul(static_cast<uint64_t>(rows), row_bytes(config, type));
   // Four arrays a layer, six of counters and the rotated keys, each rounded up.
   constexpr uint64_t kCounterBytes = sizeof(int64_t) + 5 * sizeof(int32_t);
   const uint64_t padding = (4 * layers + 7) * Region::kAlignment + layers * heads * kCounterBytes;
   const auto total = bytes ? checked_add(*bytes, padding) : std::nullopt;
-  if (!total) fail(ExitCode::kMemory, "a KV cache of ", room, " rows a head has no size");
+  if (!total) fail(ExitCode::kMemory, "a KV cache of ", rows, " rows has no size");
   return round_up(*total);
 }
 

@@ -54,8 +54,7 @@ class KvStore {
   static uint64_t region_bytes(const ModelConfig& config, DType type, int64_t room,
                                bool places_in_cache = false);
 
-  /// The same for heads with room for `rows` rows together, none of a layer for more than their
-  /// even share and `n_kv_heads` times as much.
+  /// The same where all heads together have room for `rows` rows, at their places in the text.
   static uint64_t region_bytes_of(const ModelConfig& config, DType type, int64_t rows);
 
   /// Bytes of one row of one head: key, value, position, mask.
