@@ -73,12 +73,23 @@ uint64_t prompt_scratch(const ModelFiles& files, const Device& device, const Run
          shape.extra_scratch;
 }
 
+/// What the rows of a run's cache take of a kv region.
+uint64_t cache_bytes(const ModelConfig& config, DType type, const RunShape& shape) {
+  const HeadMask& heads = shape.kv.heads;
+  if (!heads.streams_at_all()) {
+    return KvStore::region_bytes(config, type, shape.kv_room(), shape.kv.places_in_cache);
+  }
+  const int64_t full = config.n_layers * config.n_kv_heads - heads.n_streaming();
+  const int64_t streaming = std::min(heads.rows(), shape.capacity);  // rows of each
+  return KvStore::region_bytes_of(config, type,
+                                  full * shape.kv_room() + heads.n_streaming() * streaming);
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
   const DType type = device.compute_type();
-  const uint64_t kv =
-      KvStore::region_bytes(files.config, type, shape.kv_room(), shape.kv.places_in_cache);
+  const uint64_t kv = cache_bytes(files.config, type, shape);
   uint64_t scratch = prompt_scratch(files, device, shape);
   if (shape.kv_plan.layer_rows > 0) {
     scratch += KvPass::scratch_bytes(files.config, device, shape.kv, shape.kv_plan.layer_rows,

@@ -23,6 +23,7 @@ void add_chat_options(OptionSet& set, ChatOptions& options) {
   add_stop_strings(set, options.stop_strings);
   add_sampler_options(set, options.sampler, options.seed);
   add_kv_options(set, options.kv);
+  add_kv_heads(set, options.kv.heads);
   add_compute_options(set, options.compute);
 }
 

@@ -43,6 +43,7 @@ void add_generate_options(OptionSet& set, GenerateOptions& options) {
                [&options] { options.ignore_eos = true; });
   add_sampler_options(set, options.sampler, options.seed);
   add_kv_options(set, options.kv);
+  add_kv_heads(set, options.kv.heads);
   add_then(set, options);
   add_cache_files(set, options.cache);
   add_kv_views(set, options);
@@ -64,6 +65,9 @@ void check_generate(GenerateOptions& options) {
     fail(ExitCode::kUsage, "--dump-layers needs --dump DIR");
   }
   options.kv.policy_options.seed = options.seed.value_or(0);
+  if (!options.cache.save.empty() && !options.kv.heads.file.empty()) {
+    fail(ExitCode::kUsage, "--cache-save does not go with --kv-heads: a file has no place for it");
+  }
   if (options.cache.load.empty()) return check_kv(options.kv);
   if (options.bos == BosMode::kYes) {
     fail(ExitCode::kUsage, "--bos yes has no meaning with --cache-load: the text has begun");

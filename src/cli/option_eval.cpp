@@ -98,6 +98,7 @@ void add_eval_options(OptionSet& set, EvalOptions& options) {
              options.heat_map);
   add_kv_lists(set, options.policies, options.budgets, "(default 128)");
   add_kv_details(set, options.kv);
+  add_kv_heads(set, options.kv.heads);
   add_compute_options(set, options.compute);
 }
 

@@ -13,6 +13,8 @@ namespace {
 constexpr const char* kGroup = "KV cache";
 constexpr int64_t kMaxRows = std::numeric_limits<int32_t>::max();
 
+constexpr int64_t kMaxHeadRows = kMaxRows / 2;  // sinks and window together are rows of a head
+
 /// Digits and a point alone: parse_number takes exponents, too.
 std::optional<double> parse_decimal(std::string_view text) {
   if (text.find_first_not_of("0123456789.") != std::string_view::npos) return std::nullopt;
@@ -133,6 +135,20 @@ void add_kv_details(OptionSet& set, KvOptions& kv) {
                  Range<int64_t>{1, kMaxRows});
 }
 
+void add_kv_heads(OptionSet& set, HeadOptions& heads) {
+  set.begin_group(kGroup);
+  set.add_path({"--kv-heads", "FILE.tsv", "which KV heads keep few rows only (default none)"},
+               heads.file);
+  set.add_value({"--kv-heads-threshold", "X", "a head is full from X on (default 0.5)"},
+                [&heads](const std::string& name, const std::string& value) {
+                  heads.threshold = read_number(name, value, Range<double>{0, 1});
+                });
+  set.add_number({"--kv-heads-sink", "N", "first rows that the others keep (default 128)"},
+                 heads.sink, Range<int64_t>{0, kMaxHeadRows});
+  set.add_number({"--kv-heads-window", "N", "last rows that they keep, from 1 (default 1024)"},
+                 heads.window, Range<int64_t>{1, kMaxHeadRows});
+}
+
 std::vector<std::string> split_at_commas(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t at = 0; at <= text.size();) {
@@ -166,6 +182,11 @@ namespace {
 KvOptions meaningful(const KvOptions& details, const Policy& policy) {
   KvOptions method = policy.name() == "full" ? KvOptions{} : details;
   method.policy = policy.name();
+  method.heads = details.heads;
+  if (!details.heads.file.empty()) {
+    method.order = details.order;
+    method.evict_chunk = details.evict_chunk;
+  }
   PolicyOptions& own = method.policy_options;
   own = details.policy_options;
   const OwnOptions has = policy.own_options();
@@ -232,7 +253,8 @@ void add_cache_files(OptionSet& set, CacheOptions& cache) {
                        {"--kv-policy", "--kv-budget", "--kv-sink", "--kv-recent", "--kv-group",
                         "--kv-fill", "--kv-recompact", "--kv-reselect", "--kv-positions",
                         "--kv-window", "--kv-pool", "--kv-cut", "--kv-terms", "--kv-normalize",
-                        "--kv-chunk", "--prefill", "--evict-chunk"}) {
+                        "--kv-chunk", "--prefill", "--evict-chunk", "--kv-heads",
+                        "--kv-heads-threshold", "--kv-heads-sink", "--kv-heads-window"}) {
                     if (set.given(option)) cache.kv_given.push_back(option);
                   }
                 });

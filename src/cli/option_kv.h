@@ -29,6 +29,9 @@ std::vector<std::string> split_at_commas(const std::string& text);
 /// What is kept, without policy and budget.
 void add_kv_details(OptionSet& set, KvOptions& kv);
 
+/// --kv-heads and what belongs to it.
+void add_kv_heads(OptionSet& set, HeadOptions& heads);
+
 /// --cache-load and --cache-save. The options of add_kv_options are there already.
 void add_cache_files(OptionSet& set, CacheOptions& cache);
 

@@ -196,9 +196,11 @@ std::vector<int32_t> all_stop_ids(const ModelFiles& files) {
 
 }  // namespace
 
-ExitCode run_chat(const ChatOptions& options) {
+ExitCode run_chat(const ChatOptions& asked) {
+  ChatOptions options = asked;
   const Console console(options.model);
   const ModelFiles files = noted(open_model(options.model.dir), console);
+  read_head_mask(options.kv.heads, files.config);
   std::string why;
   const FrameTokens frame(*files.tokenizer, choose_frame(options.model.dir, options.frame, why));
   console.summary("chat    frame " + frame.frame().name + ", " + why);

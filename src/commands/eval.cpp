@@ -276,9 +276,11 @@ void run_perplexity(const EvalOptions& options, const ModelFiles& files,
 
 }  // namespace
 
-ExitCode run_eval(const EvalOptions& options) {
+ExitCode run_eval(const EvalOptions& asked) {
+  EvalOptions options = asked;
   const Console console(options.model);
   const ModelFiles files = noted(open_model(options.model.dir), console);
+  read_head_mask(options.kv.heads, files.config);
   const int64_t context = context_size(files.config, options.compute.context, console);
   std::vector<int32_t> before;
   prepend_bos(*files.tokenizer, options.bos, before);

@@ -153,6 +153,7 @@ ExitCode run_generate(const GenerateOptions& asked) {
   const ModelFiles files = noted(open_model(options.model.dir), console);
   const Prompts prompts = read_prompts(options, console);
   const int64_t context = context_size(files.config, options.compute.context, console);
+  read_head_mask(options.kv.heads, files.config);
   std::optional<LoadedCache> loaded = load_cache(options, files, context);
   GenerateRequest request = make_request(
       options, files, prompts, loaded ? loaded->tokens() : std::vector<int32_t>(), context);

@@ -46,8 +46,14 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
   const int64_t first = start.position > 0 ? start.first_prompt : prompts.front();
   shape.kv = resolve_kv(options, files.config, device.compute_type(), first);
   shape.kv_plan = plan_kv(shape.kv, prompts, shape.capacity, start);
-  if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
   const auto number = [](int64_t n) { return std::to_string(n); };
+  const HeadMask& heads = shape.kv.heads;
+  if (heads.streams_at_all()) {
+    console.summary("heads   " + number(heads.n_streaming()) + " of " +
+                    number(std::ssize(heads.full)) + " keep " + number(heads.sink) +
+                    " first and " + number(heads.window) + " last rows");
+  }
+  if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
   std::string line = "budget  " + number(shape.kv.budget) + " rows a head: ";
   if (shape.kv.exceeds(first)) {
     const Shares& shares = shape.kv.shares;

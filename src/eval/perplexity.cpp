@@ -12,6 +12,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Whether it is what the others are compared with: every row of every head.
+bool keeps_all(const KvOptions& method) {
+  return method.policy == "full" && method.heads.file.empty();
+}
+
 /// log softmax, in double precision.
 void log_softmax(std::span<const float> logits, std::vector<double>& log_p) {
   const double most = *std::ranges::max_element(logits);
@@ -46,7 +51,7 @@ Perplexity::Perplexity(const ModelFiles& files, const Model& model, std::vector<
       logits_(static_cast<size_t>(files.tokenizer->vocab_size())) {}
 
 std::vector<KvOptions> Perplexity::with_full(std::vector<KvOptions> methods) {
-  std::erase_if(methods, [](const KvOptions& method) { return method.policy == "full"; });
+  std::erase_if(methods, keeps_all);
   methods.insert(methods.begin(), KvOptions{});
   return methods;
 }
@@ -124,7 +129,7 @@ std::vector<PerplexityRow> Perplexity::rows() const {
   const double n = windows * static_cast<double>(options_.score);
   size_t next = 1;  // the methods in their order, but for the full cache
   for (const KvOptions& method : asked_) {
-    const Sum& sum = sums_[method.policy == "full" ? 0 : next++];
+    const Sum& sum = sums_[keeps_all(method) ? 0 : next++];
     rows.push_back({.policy = method.policy,
                     .budget = sum.budget > 0 ? std::optional(sum.budget) : std::nullopt,
                     .prefix = options_.prefix,

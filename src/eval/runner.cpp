@@ -23,15 +23,19 @@ SequenceSet::~SequenceSet() {
 }
 
 void SequenceSet::read_together(std::span<const int32_t> tokens, const PrefillHooks& hooks) {
-  std::vector<Sequence*> together;
+  std::vector<std::vector<Sequence*>> groups;  // each with the same streaming heads
   for (const auto& sequence : sequences_) {
-    if (sequence->kv_settings().reads_chunks(std::ssize(tokens))) {
+    const KvSettings& kv = sequence->kv_settings();
+    if (kv.reads_chunks(std::ssize(tokens))) {
       sequence->prefill(tokens, hooks);  // what it has dropped, its later chunks do not see
-    } else {
-      together.push_back(sequence.get());
+      continue;
     }
+    const auto group = std::ranges::find_if(groups, [&](const std::vector<Sequence*>& others) {
+      return others.front()->kv_settings().heads == kv.heads;
+    });
+    (group != groups.end() ? *group : groups.emplace_back()).push_back(sequence.get());
   }
-  if (!together.empty()) Sequence::prefill_together(together, tokens, hooks);
+  for (const auto& group : groups) Sequence::prefill_together(group, tokens, hooks);
 }
 
 std::vector<KvSettings> resolve_methods(std::span<const KvOptions> methods,

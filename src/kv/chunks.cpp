@@ -30,15 +30,15 @@ std::vector<PromptChunk> chunks_of(const KvSettings& settings, const ModelConfig
     PromptChunk chunk{.first = first, .n = std::min(settings.evict_chunk, n - first)};
     const int64_t end = first + chunk.n;
     chunk.last = end == n;
-    const int64_t until =
-        chunk.last ? settings.budget : std::min(settings.budget * end / n, settings.budget - 1);
     if (settings.policy->drops_chunks()) {
+      const int64_t until =
+          chunk.last ? settings.budget : std::min(settings.budget * end / n, settings.budget - 1);
       const bool patched = settings.order == PrefillOrder::kPatched && !chunk.last;
       chunk.zones = ChunkZones{
           .shares = shares_of(settings, config.group(), until - spent, first == 0, patched),
           .patch = patched ? std::min(kPatchTokens, n) : 0};
+      spent = until;
     }
-    spent = until;
     chunks.push_back(chunk);
   }
   return chunks;

@@ -94,7 +94,8 @@ void read_head_mask(HeadOptions& options, const ModelConfig& config) {
   if (options.file.empty()) return;
   const auto heads = static_cast<uint64_t>(config.n_layers * config.n_kv_heads);
   const std::string text = read_model_file(options.file, (heads + 1) * kLongestNumber);
-  HeadMask mask{.n_kv_heads = config.n_kv_heads};
+  HeadMask mask;
+  mask.n_kv_heads = config.n_kv_heads;
   mask.full = parse_head_mask(text, options.file.string(), config,
                               options.threshold.value_or(kThreshold));
   mask.sink = options.sink.value_or(mask.sink);

@@ -65,7 +65,8 @@ uint64_t KvPass::selection_bytes(const ModelConfig& config, const Device& device
                                  const KvSettings& settings, int64_t max_rows, int64_t room) {
   const uint64_t selector = Selector::scratch_bytes(config, settings, max_rows);
   if (settings.cut != CutScope::kModel) return selector;
-  const int64_t entries = config.n_layers * config.n_kv_heads * room;
+  const int64_t entries = config.n_layers * config.n_kv_heads * room +
+                          settings.heads.n_streaming() * settings.heads.rows();
   return selector + RunningCut::scratch_bytes(config, device, max_rows, entries);
 }
 

@@ -19,15 +19,21 @@ class Text {
     if (position_ > 0) plan_.room = winnowed_ ? rows_ + growth() : unwinnowed_room();
   }
 
-  /// The same three ways as KvPass.
+  /// The same ways as KvPass.
   void read(int64_t n) {
     const bool selects = position_ == 0 || settings_.reselect;
     const bool again = position_ > 0;
     if (!again && settings_.reads_chunks(n)) return read_chunks(n);
     if (plan_.prompt_rows > 0) plan_.prompt_rows = std::max(plan_.prompt_rows, n);
     position_ += n;
+    const bool trims = stream(n);
     if (selects && settings_.exceeds(rows_ + n)) {
       select(rows_ + n);
+      plan_.twice = plan_.twice || again;
+    } else if (trims) {
+      rows_ += n;
+      plan_.layer_rows = std::max(plan_.layer_rows, rows_);
+      plan_.room = std::max(plan_.room, winnowed_ ? rows_ + growth() : unwinnowed_room());
       plan_.twice = plan_.twice || again;
     } else if (!winnowed_ && (settings_.recompact == 0 || !again)) {
       rows_ += n;
@@ -45,10 +51,11 @@ class Text {
     position_ += n;
     winnowed_ = true;
     appends_ = true;
+    stream(n);
     rows_ = settings_.most_kept(n);
     plan_.prompt_rows = std::min(chunk_tokens(settings_), n + kPatchTokens);
-    plan_.layer_rows = rows_ + plan_.prompt_rows;
-    plan_.room = settings_.budget + growth();
+    plan_.layer_rows = std::max(rows_, stream_rows_) + plan_.prompt_rows;
+    plan_.room = std::min(settings_.budget, capacity_) + growth();
     plan_.twice = true;
   }
 
@@ -56,12 +63,22 @@ class Text {
   void write() {
     if (settings_.recompact == 0 || capacity_ <= settings_.budget) return;
     select(std::min(std::max(rows_, settings_.budget) + settings_.recompact + 1, capacity_));
+    if (stream_rows_ > 0) plan_.layer_rows = std::max(plan_.layer_rows, stream_rows_ + 1);
     plan_.twice = true;
   }
 
   const KvPlan& plan() const { return plan_; }
 
  private:
+  /// The streaming heads get `n` rows more. Returns whether they lose some.
+  bool stream(int64_t n) {
+    if (!settings_.heads.streams_at_all()) return false;
+    const int64_t rows = stream_rows_ + n;
+    stream_rows_ = std::min(rows, settings_.heads.rows());
+    if (rows > stream_rows_) plan_.layer_rows = std::max(plan_.layer_rows, rows);
+    return rows > stream_rows_;
+  }
+
   int64_t unwinnowed_room() const {
     const int64_t before_selection = std::max(rows_, settings_.budget) + settings_.recompact;
     return settings_.recompact > 0 ? std::min(before_selection, capacity_) : capacity_;
@@ -85,6 +102,7 @@ class Text {
   int64_t capacity_;
   int64_t position_ = 0;
   int64_t rows_ = 0;
+  int64_t stream_rows_ = 0;  // of the longest streaming head
   bool winnowed_ = false;
   bool appends_ = false;  // the prompt was read in chunks
   KvPlan plan_;

@@ -9,7 +9,7 @@
 namespace winnow {
 
 struct KvPlan {
-  int64_t room = 0;         // rows of a KV head; 0: as many as the text has tokens
+  int64_t room = 0;         // rows of a full KV head; 0: as many as the text has tokens
   bool twice = false;       // a cache is made anew beside the one that it replaces
   int64_t layer_rows = 0;   // rows of a KV head in the layer scratch; 0: no layer scratch
   int64_t prompt_rows = 0;  // tokens that go through the network at once at most; 0: whole prompts

@@ -157,6 +157,8 @@ KvSettings KvSettings::without_budget() const {
   KvSettings all;
   all.policy = make_policy("full");
   all.places_in_cache = places_in_cache;
+  all.order = order;
+  all.evict_chunk = evict_chunk;
   all.heads = heads;
   return all;
 }
@@ -248,7 +250,7 @@ void check_kv(const KvOptions& options) {
     refuse(options.recompact > 0, "--kv-recompact");
     refuse(options.reselect, "--kv-reselect");
     refuse(options.places_in_cache, "--kv-positions cache");
-    refuse(options.order != PrefillOrder::kLayer, "--prefill chunk");
+    refuse(options.order != PrefillOrder::kLayer && options.heads.file.empty(), "--prefill chunk");
   } else if (!options.budget) {
     fail(ExitCode::kUsage, "--kv-policy ", options.policy,
          " needs --kv-budget, like 2048, 10% or 512M");
@@ -267,6 +269,8 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
     WINNOW_CHECK(options.heads.mask != nullptr, "the mask of heads was not read");
     settings.heads = *options.heads.mask;
   }
+  settings.order = options.order;
+  settings.evict_chunk = options.evict_chunk;
   if (options.policy == "full") {
     return settings.heads.streams_at_all() ? settings.without_budget() : KvSettings{};
   }
@@ -278,8 +282,6 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
   settings.reselect = options.reselect;
   settings.recompact = options.recompact;
   settings.places_in_cache = options.places_in_cache;
-  settings.order = options.order;
-  settings.evict_chunk = options.evict_chunk;
 
   const Divider divider{.policy = *settings.policy,
                         .options = options,

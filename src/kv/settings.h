@@ -77,7 +77,10 @@ struct KvSettings {
   HeadMask heads;
 
   /// Whether a first prompt of `n` tokens is read chunk by chunk.
-  bool reads_chunks(int64_t n) const { return order != PrefillOrder::kLayer && exceeds(n); }
+  bool reads_chunks(int64_t n) const {
+    const bool trims = heads.streams_at_all() && n > heads.rows();
+    return order != PrefillOrder::kLayer && (exceeds(n) || trims);
+  }
 
   /// The most rows that a full head keeps of `rows`.
   int64_t most_kept(int64_t rows) const;
