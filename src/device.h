@@ -72,7 +72,8 @@ struct StepState {
 /// Bytes that a run may need at most, region by region: address space is reserved for so much.
 struct MemoryPlan {
   uint64_t weights = 0;
-  uint64_t kv = 0;  // K/V rows, positions, masks
+  uint64_t o_factors = 0;  // of these: LayerWeights::o_factor, where they are to be made
+  uint64_t kv = 0;         // K/V rows, positions, masks
   uint64_t kv_again =
       0;  // a second time, where a cache is made anew beside the one that it replaces
   uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
