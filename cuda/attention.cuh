@@ -71,7 +71,21 @@ Attention<T> attention_of(const AttentionArgs& args) {
 
 /// The place in the text of a row, for windows; 0, where every window begins, if there are none.
 __device__ inline int place_of(const KvRows& kv, int64_t entry) {
-  return kv.window == 0 ? 0 : kv.position[entry];
+  return kv.window == 0 && kv.head_window == nullptr ? 0 : kv.position[entry];
+}
+
+/// Where a query's windows begin: the model's, and that of a head that streams.
+struct Starts {
+  int window;
+  int stream;
+
+  __device__ bool show(const KvRows& kv, int place) const {
+    return place >= window && (place >= stream || place < kv.sink);
+  }
+};
+
+__device__ inline Starts starts_of(const KvRows& kv, int h, int64_t i) {
+  return {kv.window_start(h, i), kv.stream_start(h, i)};
 }
 
 /// What differences from the greatest score are taken from.

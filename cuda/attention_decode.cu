@@ -68,16 +68,16 @@ struct Rows {
 };
 
 /// Rows row, row + stride, ... of the head whose row 0 is `entry`; those from range.end on are
-/// hidden, and stood in for by range.begin, which exists. So are those before the window, which
-/// begins at place `start`.
+/// hidden, and stood in for by range.begin, which exists. So are those that the windows, which
+/// begin at `start`, do not show.
 template <bool kPacks, class T>
 __device__ void load_rows(const Attention<T>& a, int64_t entry, int64_t row, int stride,
-                          Range range, int start, int first_dim, Rows<T>& to) {
+                          Range range, const Starts& start, int first_dim, Rows<T>& to) {
 #pragma unroll
   for (int u = 0; u < kRows<T>; ++u, row += stride) {
     const bool inside = row < range.end;
     const int64_t at = entry + (inside ? row : range.begin);
-    to.mask[u] = inside && place_of(a.kv, at) >= start ? a.kv.mask[at] : 0;
+    to.mask[u] = inside && start.show(a.kv, place_of(a.kv, at)) ? a.kv.mask[at] : 0;
     load_floats<kPacks>(a.k + at * a.head_dim, first_dim, a.head_dim, to.k[u]);
     load_floats<kPacks>(a.v + at * a.head_dim, first_dim, a.head_dim, to.v[u]);
   }
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const Attention<T> a, 
 
   Softmax softmax[kHeads];
   const Range range = split_range(a.kv.visible_to(h, i), blockIdx.x, partials.n_splits);
-  const int start = a.kv.window_start(h, i);
+  const Starts start = starts_of(a.kv, h, i);
   for (int64_t row = range.begin; row < range.end; row += kTeams * kRows<T>) {
     Rows<T> rows;
     a.packs ? load_rows<true>(a, a.kv.first[h], row + team, kTeams, range, start, first_dim, rows)

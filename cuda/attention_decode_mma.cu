@@ -260,7 +260,7 @@ bool attention_decode_mma(const AttentionArgs& args, Stream stream) {
   const bool aligned = aligned16(args.q) && aligned16(args.out) && aligned16(args.kv.k) &&
                        aligned16(args.kv.v) && aligned16(args.exchange);
   if (args.exchange == nullptr || !aligned || args.heads.n_kv_heads > kMostKvHeads) return false;
-  if (args.kv.window != 0) return false;
+  if (args.kv.window != 0 || args.kv.head_window != nullptr) return false;
   switch (args.type) {
     case DType::kF16: return launch_for<__half>(args, stream);
     case DType::kBF16: return launch_for<__nv_bfloat16>(args, stream);

@@ -10,6 +10,8 @@
 //   ...                                                   values: a lane holds elements
 //                                                                 lane, lane + 32, ... of out
 //
+// Of a head that streams, tiles between the sinks and the first query's window are left out.
+//
 // Keys, then values of a tile lie in shared memory as floats. Bound by shared memory and fp32
 // arithmetic: 4 * head_dim operations a query and row.
 #include <algorithm>
@@ -73,9 +75,9 @@ __device__ void copy_tile(const T* rows, int n, int head_dim, const Tiles& tiles
 /// The queries of one warp, and a lane's share of their running softmaxes.
 template <int kDims>
 struct Queries {
-  int visible[kWarpQueries];  // rows that the query may see, masks aside; 0: no such query
-  int bit[kWarpQueries];      // of the row's mask
-  int start[kWarpQueries];    // place in the text where the window begins
+  int visible[kWarpQueries];   // rows that the query may see, masks aside; 0: no such query
+  int bit[kWarpQueries];       // of the row's mask
+  Starts start[kWarpQueries];  // places in the text where the windows begin
   float max[kWarpQueries];
   float sum[kWarpQueries];  // over the rows that this lane scored
   float out[kWarpQueries][kDims];
@@ -89,7 +91,7 @@ __device__ void start(const Attention<T>& a, int h, int64_t first, Queries<kDims
     const int64_t i = query / a.group;
     queries.visible[r] = i < a.n ? static_cast<int>(a.kv.visible_to(h, i)) : 0;
     queries.bit[r] = static_cast<int>(query % a.group);
-    queries.start[r] = i < a.n ? a.kv.window_start(h, i) : 0;
+    queries.start[r] = i < a.n ? starts_of(a.kv, h, i) : Starts{0, 0};
     queries.max[r] = kUnseen;
     queries.sum[r] = 0;
     for (float& value : queries.out[r]) value = 0;
@@ -115,13 +117,13 @@ __device__ void score_tile(const Tiles& tiles, const float* q, int head_dim,
 /// lane's row of the head, `mask` its mask, `place` its place in the text.  weights [kTile,
 /// kWarpQueries]
 template <int kDims>
-__device__ void take_scores(const float (&scores)[kWarpQueries], int row, uint32_t mask, int place,
-                            Queries<kDims>& queries, float* weights) {
+__device__ void take_scores(const float (&scores)[kWarpQueries], const KvRows& kv, int row,
+                            uint32_t mask, int place, Queries<kDims>& queries, float* weights) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int r = 0; r < kWarpQueries; ++r) {
     const bool seen = row < queries.visible[r] && ((mask >> queries.bit[r]) & 1U) != 0 &&
-                      place >= queries.start[r];
+                      queries.start[r].show(kv, place);
     const float score = seen ? scores[r] : kUnseen;
     const float max = fmaxf(queries.max[r], warp_max(score));
     const float rescale = exp2f(queries.max[r] - base_of(max));
@@ -177,9 +179,11 @@ __device__ void store(const Attention<T>& a, int h, int64_t first, const Queries
   }
 }
 
-/// kDims: elements of a head that a lane holds, at least head_dim / 32.
+/// kDims: elements of a head that a lane holds, at least head_dim / 32. `streaming`: of the heads
+/// that stream alone.
 template <class T, int kDims>
-__global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a) {
+__global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a, bool streaming) {
+  if (streaming && a.kv.head_window[blockIdx.y] == 0) return;
   extern __shared__ float4 memory[];
   const Tiles tiles(reinterpret_cast<float*>(memory), a.head_dim);
   const int h = static_cast<int>(blockIdx.y);
@@ -202,7 +206,9 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a)
   const int64_t last = min(first + kQueries, a.n * a.group) - 1;
   const int n_rows = static_cast<int>(a.kv.visible_to(h, last / a.group));
   const int block_start = a.kv.window_start(h, first / a.group);  // later queries' lie behind it
+  const int gap_end = static_cast<int>(a.kv.stream_gap_end(h, first / a.group));
   for (int row = 0; row < n_rows; row += kTile) {
+    if (row >= a.kv.sink && row + kTile <= gap_end) row += (gap_end - row) / kTile * kTile;
     const int64_t entry = a.kv.first[h] + row;
     const int n = min(kTile, n_rows - row);
     const int place = lane < n ? place_of(a.kv, entry + lane) : -1;
@@ -212,7 +218,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a)
     __syncthreads();
     float scores[kWarpQueries] = {};
     score_tile(tiles, q, a.head_dim, scores);
-    take_scores(scores, row + lane, lane < n ? a.kv.mask[entry + lane] : 0, place, queries,
+    take_scores(scores, a.kv, row + lane, lane < n ? a.kv.mask[entry + lane] : 0, place, queries,
                 weights);
     __syncthreads();
     copy_tile(a.v + entry * a.head_dim, n, a.head_dim, tiles);
@@ -223,7 +229,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a)
 }
 
 template <class T, int kDims>
-void launch(const AttentionArgs& args, Stream stream) {
+void launch(const AttentionArgs& args, bool streaming, Stream stream) {
   const Heads& heads = args.heads;
   const size_t bytes = Tiles::bytes(heads.head_dim);
   check_cuda(
@@ -232,25 +238,38 @@ void launch(const AttentionArgs& args, Stream stream) {
       "shared memory of attention_prefill");
   const dim3 grid(grid_size(ceil_div(args.n * heads.group(), kQueries)),
                   grid_size(heads.n_kv_heads));
-  prefill_kernel<T, kDims><<<grid, kThreads, bytes, stream>>>(attention_of<T>(args));
+  prefill_kernel<T, kDims><<<grid, kThreads, bytes, stream>>>(attention_of<T>(args), streaming);
   check_launch("attention_prefill");
+}
+
+void launch_for_head(const AttentionArgs& args, bool streaming, Stream stream) {
+  with_type(args.type, [&]<class T>(const T*) {
+    const int64_t dims = ceil_div(args.heads.head_dim, kWarp);
+    if (dims <= 2) return launch<T, 2>(args, streaming, stream);
+    if (dims <= 4) return launch<T, 4>(args, streaming, stream);
+    launch<T, 8>(args, streaming, stream);
+  });
 }
 
 }  // namespace
 
 bool attention_prefill_plain(const AttentionArgs& args, Stream stream) {
-  with_type(args.type, [&]<class T>(const T*) {
-    const int64_t dims = ceil_div(args.heads.head_dim, kWarp);
-    if (dims <= 2) return launch<T, 2>(args, stream);
-    if (dims <= 4) return launch<T, 4>(args, stream);
-    launch<T, 8>(args, stream);
-  });
+  launch_for_head(args, false, stream);
+  return true;
+}
+
+bool attention_prefill_streaming(const AttentionArgs& args, Stream stream) {
+  if (args.kv.head_window == nullptr) return false;
+  launch_for_head(args, true, stream);
   return true;
 }
 
 void attention_prefill(const AttentionArgs& args, Stream stream) {
-  (void)(attention_prefill_sm90(args, stream) || attention_prefill_mma(args, stream) ||
-         attention_prefill_plain(args, stream));
+  if (attention_prefill_sm90(args, stream) || attention_prefill_mma(args, stream)) {
+    attention_prefill_streaming(args, stream);
+  } else {
+    attention_prefill_plain(args, stream);
+  }
 }
 
 }  // namespace winnow::cuda

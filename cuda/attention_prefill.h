@@ -31,6 +31,11 @@ bool attention_prefill_sm90(const AttentionArgs& args, Stream stream);
 /// no window.
 bool attention_prefill_mma(const AttentionArgs& args, Stream stream);
 
+/// The two above take no notice of kv.head_window. Where there is one, this writes the outputs of
+/// the heads that stream over theirs: each of their queries has few rows. (Better would be not to
+/// compute them twice.) For every type and head.
+bool attention_prefill_streaming(const AttentionArgs& args, Stream stream);
+
 /// For everything.
 bool attention_prefill_plain(const AttentionArgs& args, Stream stream);
 

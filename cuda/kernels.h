@@ -95,8 +95,8 @@ void rotate_rows(const KvRows& kv, const Heads& heads, DType type,
                  const RopeFrequencies& frequencies, Stream stream);
 
 /// out = softmax(q k^T / sqrt(head_dim)) v. Batch row i sees rows [0, kv.visible_to(h, i)) of KV
-/// head h whose mask has the query head's bit, within kv.window; a query head that sees none gives
-/// zeros.
+/// head h whose mask has the query head's bit, within kv.window and kv.head_window; a query head that
+/// sees none gives zeros.
 struct AttentionArgs {
   DType type = DType::kF32;   // T
   int64_t n = 0;              // batch rows

@@ -57,26 +57,27 @@ constexpr int64_t kMaxStopIds = 32;
 /// Steps may be queued before it is known what the ones before them drew. Once a stop token was
 /// drawn, or nothing could be, `stopped` is 1 and all later steps leave everything as it is.
 struct StepState {
-  int32_t* token = nullptr;            // [1] the token that the next step reads
-  int32_t* position = nullptr;         // [1] its place in the text
-  int32_t* n_sampled = nullptr;        // [1] tokens drawn so far: the sampler's counter
-  int32_t* stopped = nullptr;          // [1] 0 or 1
-  int32_t* stop_ids = nullptr;         // [kMaxStopIds] the text's stop tokens, then -1
-  int32_t* slot = nullptr;             // [n_layers * n_kv_heads] of all layers' KvRows
-  int32_t* visible = nullptr;          // [n_layers * n_kv_heads]
-  int32_t* ring_rows = nullptr;        // [n_layers * n_kv_heads]
+  int32_t* token = nullptr;      // [1] the token that the next step reads
+  int32_t* position = nullptr;   // [1] its place in the text
+  int32_t* n_sampled = nullptr;  // [1] tokens drawn so far: the sampler's counter
+  int32_t* stopped = nullptr;    // [1] 0 or 1
+  int32_t* stop_ids = nullptr;   // [kMaxStopIds] the text's stop tokens, then -1
+  int32_t* slot = nullptr;       // [n_layers * n_kv_heads] of all layers' KvRows
+  int32_t* visible = nullptr;    // [n_layers * n_kv_heads]
+  int32_t* ring_rows = nullptr;  // [n_layers * n_kv_heads]
   // A head that comes to hold ring_at rows becomes a ring of its last ring_later. 0: it never does;
   // null: none does.
   const int32_t* ring_at = nullptr;     // [n_layers * n_kv_heads]
   const int32_t* ring_later = nullptr;  // [n_layers * n_kv_heads]
-  int64_t n_counts = 0;                // n_layers * n_kv_heads
+  int64_t n_counts = 0;                 // n_layers * n_kv_heads
   uint8_t* seen = nullptr;  // [vocab_size] 1 for the tokens of the text, for the repeat penalty
 };
 
 /// Bytes that a run may need at most, region by region: address space is reserved for so much.
 struct MemoryPlan {
   uint64_t weights = 0;
-  uint64_t kv = 0;  // K/V rows, positions, masks
+  uint64_t o_factors = 0;  // of these: LayerWeights::o_factor, where they are to be made
+  uint64_t kv = 0;         // K/V rows, positions, masks
   uint64_t kv_again =
       0;  // a second time, where a cache is made anew beside the one that it replaces
   uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
@@ -186,7 +187,8 @@ class Device : public WeightSink {
   virtual int64_t steps_ahead() const = 0;
 
   /// Closes a pass over one row: *position grows by 1; slot and visible of every head grow by 1, or
-  /// slot goes on to the next row of the head's ring, which a full head has just become. Nothing happens where *stopped is 1.
+  /// slot goes on to the next row of the head's ring, which a full head has just become. Nothing
+  /// happens where *stopped is 1.
   virtual void advance(const StepState& state) = 0;
 
   // Winnowing: what happens to a layer's rows between its last step of a prompt and the next layer.

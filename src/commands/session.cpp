@@ -50,8 +50,8 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
   const HeadMask& heads = shape.kv.heads;
   if (heads.streams_at_all()) {
     console.summary("heads   " + number(heads.n_streaming()) + " of " +
-                    number(std::ssize(heads.full)) + " keep " + number(heads.sink) +
-                    " first and " + number(heads.window) + " last rows");
+                    number(std::ssize(heads.full)) + " keep " + number(heads.sink) + " first and " +
+                    number(heads.window) + " last rows");
   }
   if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
   std::string line = "budget  " + number(shape.kv.budget) + " rows a head: ";

@@ -77,7 +77,8 @@ bool KvCache::has_room(int64_t n, int64_t steps) const {
   for (int64_t l = 0; l < config_.n_layers; ++l) {
     for (const HeadRows& head : store_->heads(l)) {
       if (head.ring_rows > 0 && n > 0) return false;
-      if (head.window > 0 && head.rows + n <= head.room) continue;  // a ring needs no room for steps
+      if (head.window > 0 && head.rows + n <= head.room)
+        continue;  // a ring needs no room for steps
       if (head.ring_rows > 0 || head.rows + n + steps > head.room) return false;
     }
   }

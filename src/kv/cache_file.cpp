@@ -69,8 +69,8 @@ std::optional<KvBudget> decode_budget(const CacheHeader& header, const HeaderChe
   return KvBudget{.unit = unit, .amount = amount};
 }
 
-// An option that is new needs a place in the header, in both functions below, and a new version; but
-// a mask of heads has none, and is refused where a cache is to be saved.
+// An option that is new needs a place in the header, in both functions below, and a new version;
+// but a mask of heads has none, and is refused where a cache is to be saved.
 static_assert(sizeof(PolicyOptions) == 80 && sizeof(KvOptions) == 208 + sizeof(HeadOptions));
 
 /// The numbers that a method may have of its own: from `least` to `most`, or -1 for none.
@@ -94,6 +94,7 @@ PolicyOptions decode_policy_options(const CacheHeader& header, const HeaderCheck
   numbers.read(options.terms, "the terms", header.terms, 0, 2);
   numbers.read(options.cut, "the cut", header.cut, 0, 2);
   numbers.read(options.normalize, "normalize", header.normalize, 0, 1);
+  numbers.read(options.pool_attention, "what is pooled", header.pool_attention, 0, 1);
   return options;
 }
 
@@ -108,6 +109,7 @@ void encode_policy_options(const PolicyOptions& options, CacheHeader& header) {
   header.terms = number(options.terms);
   header.cut = number(options.cut);
   header.normalize = number(options.normalize);
+  header.pool_attention = number(options.pool_attention);
 }
 
 KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) {

@@ -96,8 +96,8 @@ void read_head_mask(HeadOptions& options, const ModelConfig& config) {
   const std::string text = read_model_file(options.file, (heads + 1) * kLongestNumber);
   HeadMask mask;
   mask.n_kv_heads = config.n_kv_heads;
-  mask.full = parse_head_mask(text, options.file.string(), config,
-                              options.threshold.value_or(kThreshold));
+  mask.full =
+      parse_head_mask(text, options.file.string(), config, options.threshold.value_or(kThreshold));
   mask.sink = options.sink.value_or(mask.sink);
   mask.window = options.window.value_or(mask.window);
   options.mask = std::make_shared<const HeadMask>(std::move(mask));

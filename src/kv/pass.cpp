@@ -118,8 +118,8 @@ KvPass::KvPass(Kind kind, const KvPassScene& scene, KvCache& cache, int64_t n, i
 
 /// Rows that there must be room for in all layers together.
 int64_t KvPass::pool_rows() const {
-  const int64_t streaming = settings_.heads.n_streaming() *
-                            std::min(settings_.heads.rows(), scratch_.capacity + steps_);
+  const int64_t streaming =
+      settings_.heads.n_streaming() * std::min(settings_.heads.rows(), scratch_.capacity + steps_);
   const int64_t heads = config_.n_layers * config_.n_kv_heads - settings_.heads.n_streaming();
   if (!chunk_) return streaming + heads * (std::min(settings_.budget, scratch_.capacity) + growth_);
   const Shares& shares = chunk_->shares;
@@ -318,7 +318,8 @@ void KvPass::compact(const LayerRows& layer) {
   for (size_t h = 0; h < kept.size(); ++h) {
     heads.push_back(after_selection(layer.layer, h, kept[h]));
     const bool streams = settings_.heads.streams(layer.layer, static_cast<int64_t>(h));
-    if (!streams && settings_.exceeds(layer.rows[h]) && settings_.group == Group::kHead && !chunk_) {
+    if (!streams && settings_.exceeds(layer.rows[h]) && settings_.group == Group::kHead &&
+        !chunk_) {
       rows_shared_ += settings_.budget - kept[h];
     }
   }

@@ -36,7 +36,8 @@ struct KvRows {
   // Where heads differ: a streaming head's row sees the first `sink` places of the text and the
   // last head_window[h] up to its own, in both cases of what it would see otherwise. The rows of
   // every head are then in the order of their places.
-  const int32_t* head_window = nullptr;  // [n_kv_heads] 0: the head does not stream; null: none does
+  const int32_t* head_window =
+      nullptr;  // [n_kv_heads] 0: the head does not stream; null: none does
   int32_t sink = 0;
 
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not

@@ -216,7 +216,9 @@ void Selector::score(const LayerRows& layer, const ScoreLists& lists) {
                          .weights = layer.weights,
                          .rows = layer.kv,
                          .zones = zones_,
-                         .spare = spare_};
+                         .spare = spare_,
+                         .statistics = layer.statistics,
+                         .outlook = layer.outlook};
   if (policy.scores_kv_heads() || settings_.group == Group::kHead) {
     return policy.score(device_, scene, lists);
   }

@@ -33,6 +33,8 @@ struct LayerRows {
   const void* queries = nullptr;  // [n_queries, n_heads, head_dim] T, the last of them last_query
   int64_t n_queries = 0;
   const LayerWeights* weights = nullptr;
+  QueryStatistics statistics = {};  // where Needs::query_statistics says so
+  Outlook outlook = {};             // from the prompt's end, with what they are of
 };
 
 /// How the rows of one chunk of a prompt are divided (src/prefill_chunks.h). The rows before it all

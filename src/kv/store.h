@@ -132,14 +132,14 @@ class KvStore {
   std::optional<Layer> pool_;
   int64_t pool_used_ = 0;  // entries
   std::vector<Layer> layers_;
-  std::vector<HeadRows> heads_;   // [n_layers * n_kv_heads], as far as there are layers
-  int64_t* first_ = nullptr;      // [n_layers * n_kv_heads] these six in device memory
-  int32_t* slot_ = nullptr;       // [n_layers * n_kv_heads]
-  int32_t* visible_ = nullptr;    // [n_layers * n_kv_heads]
-  int32_t* ring_rows_ = nullptr;  // [n_layers * n_kv_heads]
+  std::vector<HeadRows> heads_;    // [n_layers * n_kv_heads], as far as there are layers
+  int64_t* first_ = nullptr;       // [n_layers * n_kv_heads] these six in device memory
+  int32_t* slot_ = nullptr;        // [n_layers * n_kv_heads]
+  int32_t* visible_ = nullptr;     // [n_layers * n_kv_heads]
+  int32_t* ring_rows_ = nullptr;   // [n_layers * n_kv_heads]
   int32_t* ring_at_ = nullptr;     // [n_layers * n_kv_heads]
   int32_t* ring_later_ = nullptr;  // [n_layers * n_kv_heads]
-  void* rotated_ = nullptr;       // [entries, head_dim] T: the keys of the layer that is at work
+  void* rotated_ = nullptr;        // [entries, head_dim] T: the keys of the layer that is at work
   std::vector<void*> allocations_;
 };
 
