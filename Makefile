@@ -63,7 +63,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv weights tokenizer
+HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv src/watch weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
