@@ -8,6 +8,7 @@
 #include "cuda/driver.h"
 #include "cuda/graph.h"
 #include "cuda/pages.h"
+#include "cuda/profilers.h"
 #include "cuda/random.h"
 
 namespace winnow::cuda {
@@ -320,6 +321,10 @@ void CudaDevice::advance(const StepState& state) {
 
 std::unique_ptr<Recording> CudaDevice::record(std::function<void()> steps) {
   return make_recording(std::move(steps), stream_.get(), options_.graph);
+}
+
+std::unique_ptr<DeviceProfiler> CudaDevice::open_profiler() {
+  return make_profiler(stream_.get());
 }
 
 }  // namespace winnow::cuda
