@@ -2,10 +2,12 @@
 // real ones.
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "src/device_profiler.h"
+#include "src/base/error.h"
 #include "src/watch/kernel_name.h"
 #include "src/watch/watched_device.h"
 #include "tests/support/loaded_model.h"
@@ -98,9 +100,9 @@ TEST_CASE("watch: the chunks of a layer are one layer, and the numbers begin ane
 
 TEST_CASE("watch: what drops rows is a part of its layer; a row that selects is a token") {
   KvSettings kv;
-  kv.policy = make_policy("streaming", 0);
+  kv.policy = make_policy("streaming");
   kv.budget = 6;
-  kv.shares = {.sink = 2, .recent = 4, .k = 0};
+  kv.shares = {.sink = 2, .k = 0, .recent = 4};
   kv.recompact = 2;
   WatchedRun run(kv);
   run.take();
