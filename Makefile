@@ -177,7 +177,7 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	  $(TEXT_LIBS)
 
 ##@ Measure
-.PHONY: bench bench-gpu eval
+.PHONY: bench bench-gpu eval profile
 # A book in plain text that the bundled model has not read.
 EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
 EVAL_SAMPLES ?= 100
@@ -200,6 +200,10 @@ BENCH_OUT ?= tools/results
 bench-gpu: $(BUILD)/winnow  ## the README's speeds, on the GPU: BENCH_PARTS of tools/bench_gpu.sh
 	WINNOW=$(BUILD)/winnow BENCH_OUT='$(BENCH_OUT)' tools/bench_gpu.sh $(BENCH_PARTS)
 	$(if $(filter tools/results,$(BENCH_OUT)),tools/readme_tables.py)
+
+PROFILE_OUT ?= $(BUILD)/profile
+profile: $(BUILD)/winnow  ## where the time goes: a table, a timeline, nsys and ncu, and what to expect of each
+	WINNOW=$(BUILD)/winnow PROFILE_OUT='$(PROFILE_OUT)' tools/profile.sh $(PROFILE_PARTS)
 
 ##@ Keep in shape
 .PHONY: format format-check lint

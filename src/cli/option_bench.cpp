@@ -55,14 +55,13 @@ std::string bench_summary() {
          "budget\n"
          "            keep of a prompt of -d tokens, filled with random numbers and never read as "
          "text\n"
-         "  --kernels where the time of prefill and decode goes: every kernel, in the step that "
-         "launched it\n"
-         "  --kernel  " +
+         "  kernels   --kernels: where the time of both goes, kernel by kernel and step by step\n"
+         "  steps     --kernel: " +
          kernel_lines(96, "            ") +
          "\n"
          "  share     prefill: FLOPs, of the matrix product's; decode: bytes that must be read, of "
          "a\n"
-         "            read-only stream's; kernels: the greater of the two; compact: of the prefill";
+         "            read-only stream's; others: the greater of the two; compact: of the prefill";
 }
 
 void add_bench_options(OptionSet& set, BenchOptions& options) {
