@@ -182,7 +182,8 @@ __device__ void store(const Attention<T>& a, int h, int64_t first, const Queries
 /// kDims: elements of a head that a lane holds, at least head_dim / 32. `streaming`: of the heads
 /// that stream alone.
 template <class T, int kDims>
-__global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a, bool streaming) {
+__global__ void __launch_bounds__(kThreads)
+    attention_prefill_kernel(const Attention<T> a, bool streaming) {
   if (streaming && a.kv.head_window[blockIdx.y] == 0) return;
   extern __shared__ float4 memory[];
   const Tiles tiles(reinterpret_cast<float*>(memory), a.head_dim);
@@ -233,12 +234,13 @@ void launch(const AttentionArgs& args, bool streaming, Stream stream) {
   const Heads& heads = args.heads;
   const size_t bytes = Tiles::bytes(heads.head_dim);
   check_cuda(
-      cudaFuncSetAttribute(prefill_kernel<T, kDims>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(bytes)),
+      cudaFuncSetAttribute(attention_prefill_kernel<T, kDims>,
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
       "shared memory of attention_prefill");
   const dim3 grid(grid_size(ceil_div(args.n * heads.group(), kQueries)),
                   grid_size(heads.n_kv_heads));
-  prefill_kernel<T, kDims><<<grid, kThreads, bytes, stream>>>(attention_of<T>(args), streaming);
+  attention_prefill_kernel<T, kDims>
+      <<<grid, kThreads, bytes, stream>>>(attention_of<T>(args), streaming);
   check_launch("attention_prefill");
 }
 

@@ -111,6 +111,7 @@ class CudaDevice final : public Device {
   void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) override;
 
   std::unique_ptr<Recording> record(std::function<void()> steps) override;
+  std::unique_ptr<DeviceProfiler> open_profiler() override;
 
  private:
   // One step runs, the next waits behind it: the GPU has always something to do.

@@ -13,6 +13,7 @@
 
 #include "src/arena.h"
 #include "src/base/dtype.h"
+#include "src/device_profiler.h"
 #include "src/kv/rows.h"
 #include "src/sampler.h"
 #include "weights/loader.h"
@@ -329,6 +330,10 @@ class Device : public WeightSink {
   /// a device may call it now, once, and replay what it launched (a CUDA graph), or at every run.
   /// Nothing is computed yet.
   virtual std::unique_ptr<Recording> record(std::function<void()> steps) = 0;
+
+  /// Watches what runs on the device from now on. Null where there is nothing to watch: each step
+  /// is done when it returns. Fails with kDevice.
+  virtual std::unique_ptr<DeviceProfiler> open_profiler() { return nullptr; }
 };
 
 }  // namespace winnow

@@ -303,14 +303,9 @@ void KvPass::close_layer(const LayerRows& layer) {
 }
 
 void KvPass::compact(const LayerRows& layer) {
-  int64_t most = 0;
-  for (size_t h = 0; h < layer.rows.size(); ++h) {
-    const auto head = static_cast<int64_t>(h);
-    const bool streams = settings_.heads.streams(layer.layer, head);
-    most += streams ? std::min(settings_.heads.rows(), layer.rows[h] + steps_)
-                    : settings_.most_kept(layer.rows[h]) + growth_;
-  }
-  store_->prepare_layer(most);  // the device is still at work on the layer
+  int64_t growth = 0;  // of the full heads; streaming ones are done with theirs
+  for (const int32_t window : windows(layer.layer)) growth += window == 0 ? growth_ : 0;
+  store_->prepare_layer(selector_->most_kept(layer) + growth);  // the device is still at work on it
   device_.synchronize();
   const Clock::time_point start = Clock::now();
   std::vector<HeadRows> heads;

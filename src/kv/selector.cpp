@@ -27,8 +27,8 @@ int64_t list_stride(int64_t max_rows) {
 /// The most rows that a head can keep, also while a larger k is tried, or where the budget has no
 /// say.
 int64_t kept_stride(const KvSettings& settings, int64_t max_rows) {
-  const bool any = settings.fill || settings.heads.streams_at_all();
-  return any ? max_rows : settings.most_kept(max_rows);
+  const bool adds_up = settings.fill || settings.order != PrefillOrder::kLayer;
+  return adds_up || settings.heads.streams_at_all() ? max_rows : settings.most_kept(max_rows);
 }
 
 }  // namespace
@@ -127,9 +127,7 @@ void Selector::check_counts(const LayerRows& layer) const {
   int64_t sum = 0;
   int64_t most_sum = 0;
   for (size_t h = 0; h < counts_.size(); ++h) {
-    const int64_t outside = host_.begin[h] + host_.rows[h] - host_.end[h];
-    const int64_t lists = lists_of(settings_.group, config_.group());
-    const int64_t most = outside + std::max<int64_t>(lists, 1) * host_.k[h];
+    const int64_t most = most_of_head(h);
     sum += counts_[h];
     most_sum += most;
     WINNOW_CHECK(counts_[h] > 0 && (settings_.cut == CutScope::kLayer || counts_[h] <= most),
@@ -137,6 +135,20 @@ void Selector::check_counts(const LayerRows& layer) const {
   }
   WINNOW_CHECK(sum <= most_sum || settings_.fill, "layer ", layer.layer, ": ", sum,
                " rows kept of ", most_sum);
+}
+
+int64_t Selector::most_of_head(size_t h) const {
+  const int64_t outside = host_.begin[h] + host_.rows[h] - host_.end[h];
+  return outside + lists_of(settings_.group, config_.group()) * host_.k[h];
+}
+
+int64_t Selector::most_kept(const LayerRows& layer) {
+  divide(layer);
+  int64_t most = 0;
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    most += std::min<int64_t>(most_of_head(h), host_.rows[h]);
+  }
+  return most;
 }
 
 void Selector::divide(const LayerRows& layer) {

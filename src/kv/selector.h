@@ -68,6 +68,9 @@ class Selector {
   const std::vector<int32_t>& take(const LayerRows& layer, const ScoreLists& lists,
                                    std::span<const Cut> cuts);
 
+  /// Rows that select() will keep of the layer at most, over its heads.
+  int64_t most_kept(const LayerRows& layer);
+
   /// Rows outside of the zones of the last layer, over its heads.
   int64_t rows_outside() const;
 
@@ -92,6 +95,7 @@ class Selector {
   void list(const KvRows& kv, const ScoreLists& lists);
   void cut_layer(const LayerRows& layer);
   void share_by_floor();
+  int64_t most_of_head(size_t h) const;
   void fill(const KvRows& kv);
   void check_cuts(int64_t layer) const;
   void check_counts(const LayerRows& layer) const;
