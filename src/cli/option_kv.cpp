@@ -144,7 +144,10 @@ void add_kv_heads(OptionSet& set, HeadOptions& heads) {
                heads.file);
   set.add_value({"--kv-heads-threshold", "X", "a head is full from X on (default 0.5)"},
                 [&heads](const std::string& name, const std::string& value) {
-                  heads.threshold = read_number(name, value, Range<double>{0, 1});
+                  const std::optional<double> x = parse_number<double>(value);
+                  heads.threshold = x.value_or(-1);
+                  if (*heads.threshold >= 0 && *heads.threshold <= 1) return;
+                  fail(ExitCode::kUsage, name, " must be from 0 to 1, not ", quoted(value));
                 });
   set.add_number({"--kv-heads-sink", "N", "first rows that the others keep (default 128)"},
                  heads.sink, Range<int64_t>{0, kMaxHeadRows});

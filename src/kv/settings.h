@@ -2,7 +2,6 @@
 // prompt.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -84,11 +83,6 @@ struct KvSettings {
 
   /// The most rows that a full head keeps of `rows`.
   int64_t most_kept(int64_t rows) const;
-
-  /// The same for head h of layer l.
-  int64_t most_kept(int64_t l, int64_t h, int64_t rows) const {
-    return heads.streams(l, h) ? std::min(rows, heads.rows()) : most_kept(rows);
-  }
 
   /// Whether a full head that holds `rows` rows must drop some.
   bool exceeds(int64_t rows) const { return rows > budget; }
