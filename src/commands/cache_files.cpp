@@ -59,9 +59,11 @@ std::string option_text(std::string_view name, const KvOptions& kv) {
   if (name == "--kv-group") return group_text(kv.group);
   if (name == "--kv-recompact") return " " + std::to_string(kv.recompact);
   if (name == "--kv-positions") return kv.places_in_cache ? " cache" : " original";
-  if (name.starts_with("--kv-heads")) {
-    return kv.heads.file.empty() ? " of no file" : " " + kv.heads.file.string();
-  }
+  const HeadOptions& heads = kv.heads;
+  if (name == "--kv-heads") return heads.file.empty() ? " of no file" : " " + heads.file.string();
+  if (name == "--kv-heads-threshold") return heads.threshold ? " given" : " not given";
+  if (name == "--kv-heads-sink") return heads.sink ? " given" : " not given";
+  if (name == "--kv-heads-window") return heads.window ? " given" : " not given";
   const bool on = name == "--kv-fill" ? kv.fill : kv.reselect;
   return on ? " on" : " off";
 }

@@ -16,7 +16,8 @@ Model load(const TinyModel& shape, int64_t capacity) {
 
 /// Of logits, to the double precision truth of the rounded weights.
 double tolerance_of(DType type) {
-  return type == DType::kF32 ? 1e-8 : 1e-3;
+  if (type == DType::kF32) return 1e-8;
+  return type == DType::kF16 ? 1e-4 : 3e-3;
 }
 
 }  // namespace
