@@ -33,7 +33,7 @@ struct Scoring {
   const T* k;  // [entries, head_dim] of kv
   KvRows kv;
   const int32_t* rows;  // [n_kv_heads]
-  const int32_t* seen;  // [n_kv_heads] the query is that of the last of these
+  const int32_t* seen;  // [n_kv_heads] the query is that of the last of so many rows
   float* score;         // [n_heads, stride]
   int64_t stride;
   int group;

@@ -75,6 +75,19 @@ class CudaDevice final : public Device {
                      const ScoreLists& lists) override;
   void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                       const ScoreLists& to) override;
+  void window_attention(const void* queries, int64_t n, const KvRows& kv, const Zones& zones,
+                        WindowSum how, const ScoreLists& lists) override;
+  void value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones, ValueNorm how,
+                   const ScoreLists& lists) override;
+  void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                    const ScoreLists& to) override;
+  void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
+                    const Zones& zones) override;
+  void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                   const ScoreLists& to) override;
+  void normalize_scores(const ScoreLists& lists, const Zones& zones) override;
+  void promote_scores(const Zones& zones, const ScoreLists& lists) override;
+  void output_grams(const LayerWeights& w, float* grams) override;
   void top_k(const Zones& zones, const ScoreLists& lists) override;
   void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override;
   void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,

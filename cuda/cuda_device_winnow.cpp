@@ -1,6 +1,7 @@
 // CudaDevice's steps of winnowing: one kernel's launcher each.
 #include "cuda/cuda_device.h"
 #include "cuda/top_k.h"
+#include "src/base/error.h"
 
 namespace winnow::cuda {
 
@@ -21,6 +22,45 @@ void CudaDevice::random_scores(uint64_t seed, const KvRows& kv, const Zones& zon
 void CudaDevice::combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                                 const ScoreLists& to) {
   cuda::combine_scores(from, how, zones, to, winnow_workspace_, stream_.get());
+}
+
+void CudaDevice::window_attention(const void* queries, int64_t n, const KvRows& kv,
+                                  const Zones& zones, WindowSum how, const ScoreLists& lists) {
+  cuda::window_attention(queries, n, kv, heads_, type_, zones, how, lists, winnow_workspace_,
+                         stream_.get());
+}
+
+void CudaDevice::value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones,
+                             ValueNorm how, const ScoreLists& lists) {
+  WINNOW_CHECK(how != ValueNorm::kOutput || w.o_factor != nullptr, "the layer has no o_factor");
+  cuda::value_norms(w, kv, heads_, type_, zones, how, lists, stream_.get());
+}
+
+void CudaDevice::group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                              const ScoreLists& to) {
+  cuda::group_scores(from, how, zones, to, stream_.get());
+}
+
+void CudaDevice::scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
+                              const Zones& zones) {
+  cuda::scale_scores(lists, add, by, zones, heads_.n_kv_heads, stream_.get());
+}
+
+void CudaDevice::pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                             const ScoreLists& to) {
+  cuda::pool_scores(from, width, how, zones, to, heads_.n_kv_heads, stream_.get());
+}
+
+void CudaDevice::normalize_scores(const ScoreLists& lists, const Zones& zones) {
+  cuda::normalize_scores(lists, zones, heads_.n_kv_heads, winnow_workspace_, stream_.get());
+}
+
+void CudaDevice::promote_scores(const Zones& zones, const ScoreLists& lists) {
+  cuda::promote_scores(zones, lists, heads_.n_kv_heads, stream_.get());
+}
+
+void CudaDevice::output_grams(const LayerWeights& w, float* grams) {
+  cuda::output_grams(w.o, heads_, grams, stream_.get());
 }
 
 void CudaDevice::top_k(const Zones& zones, const ScoreLists& lists) {

@@ -185,8 +185,41 @@ void advance(const StepState& state, Stream stream);
 void attention_scores(const void* q, const KvRows& kv, const Heads& heads, DType type,
                       const Zones& zones, const ScoreLists& lists, Stream stream);
 
-/// score[i][r] = random_score(seed, i, position[r]) for the same rows, or -infinity as above.
-/// lists.n is heads.n_heads
+/// score[head][r] = mean, sum or norm over the last n queries of softmax(q_i k /
+/// sqrt(head_dim))[r], for rows [0, zones.rows[h]); query i is that of row zones.seen_rows(h) - n +
+/// i, and sees the rows up to it, by mask and window; -infinity where no query of the head sees the
+/// row. queries [n, n_heads, head_dim] T; lists.n is heads.n_heads workspace
+/// window_attention_workspace_bytes(heads), aligned to 16
+void window_attention(const void* queries, int64_t n, const KvRows& kv, const Heads& heads,
+                      DType type, const Zones& zones, WindowSum how, const ScoreLists& lists,
+                      void* workspace, Stream stream);
+uint64_t window_attention_workspace_bytes(const Heads& heads);
+
+/// score[head][r] = the norm of value r, of rows [0, zones.rows[h]); -infinity where the row's mask
+/// hides it. kOutput reads w.o_factor, kOutputL1 w.o.  lists.n is heads.n_heads
+void value_norms(const LayerWeights& w, const KvRows& kv, const Heads& heads, DType type,
+                 const Zones& zones, ValueNorm how, const ScoreLists& lists, Stream stream);
+
+/// grams[h] = W_O W_O^T of query head h.  grams [n_heads, head_dim, head_dim] fp32
+void output_grams(const Matrix& o, const Heads& heads, float* grams, Stream stream);
+
+// Lists of scores, of rows in the zones alone; see Device. A list belongs to KV head
+// i / (lists.n / n_kv_heads).
+
+void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones, const ScoreLists& to,
+                  Stream stream);
+void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by, const Zones& zones,
+                  int64_t n_kv_heads, Stream stream);
+void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                 const ScoreLists& to, int64_t n_kv_heads, Stream stream);
+/// workspace normalize_workspace_bytes(lists.n)
+void normalize_scores(const ScoreLists& lists, const Zones& zones, int64_t n_kv_heads,
+                      void* workspace, Stream stream);
+uint64_t normalize_workspace_bytes(int64_t n_lists);
+void promote_scores(const Zones& zones, const ScoreLists& lists, int64_t n_kv_heads, Stream stream);
+
+/// score[i][r] = random_score(seed, i, position[r]) for the rows of attention_scores(), or
+/// -infinity as above. lists.n is heads.n_heads
 void random_scores(uint64_t seed, const KvRows& kv, const Heads& heads, const Zones& zones,
                    const ScoreLists& lists, Stream stream);
 

@@ -195,8 +195,8 @@ class Device : public WeightSink {
   virtual void rotate_rows(const KvRows& kv) = 0;
 
   /// score[head][r] = q k_r / sqrt(head_dim) for rows [0, rows[h]) of the head's KV head, -infinity
-  /// where the row's mask hides it, or kv.window does: it is the query of the last row that it
-  /// sees, rows[h] - 1 or seen[h] - 1. q [n_heads, head_dim] T; lists.n is n_heads
+  /// where the row's mask hides it, or kv.window does: it is the query of row seen_rows(h) - 1.
+  /// q [n_heads, head_dim] T; lists.n is n_heads
   virtual void attention_scores(const void* q, const KvRows& kv, const Zones& zones,
                                 const ScoreLists& lists) = 0;
 
@@ -211,6 +211,7 @@ class Device : public WeightSink {
   virtual void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                               const ScoreLists& to) = 0;
 
+<<<<<<< HEAD
   // Decode steps of methods that go on choosing while text is written.
 
   /// kv.score[r] += sum over the batch rows i of the mean over the group of row r's weight in the
@@ -247,6 +248,46 @@ class Device : public WeightSink {
   /// pages.mask of rows [0, visible[h]) becomes the mask that the row has, less the query heads
   /// that read neither its page, by pages.cut, nor the last one because it is that.
   virtual void mask_pages(const KvRows& kv) = 0;
+=======
+  /// score[head][r] = mean, sum or Euclidean norm over the prompt's last n queries of softmax(q_i k
+  /// / sqrt(head_dim))[r], for rows [0, rows[h]); -infinity where no query of the head sees the
+  /// row. Query i is that of row seen[h] - n + i and sees the rows up to it, by mask and window.
+  /// queries [n, n_heads, head_dim] T; lists.n is n_heads
+  virtual void window_attention(const void* queries, int64_t n, const KvRows& kv,
+                                const Zones& zones, WindowSum how, const ScoreLists& lists) = 0;
+
+  /// score[head][r] = the norm of the row's value, for rows [0, rows[h]); -infinity where the mask
+  /// hides the row. kOutput needs w.o_factor.  lists.n is n_heads
+  virtual void value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones,
+                           ValueNorm how, const ScoreLists& lists) = 0;
+
+  // The steps from here to promote_scores() read and write scores of rows in the zones alone.
+
+  /// As combine_scores, of scores that are weights already.
+  virtual void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                            const ScoreLists& to) = 0;
+
+  /// score = (score + add) * by.score; -infinity where one of the two is, and +infinity stays.
+  virtual void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
+                            const Zones& zones) = 0;
+
+  /// to.score = average or greatest of the `width` (odd) scores around each row. What lies beyond
+  /// the zone and what is -infinity count as 0 in the average and not at all in the greatest; a row
+  /// of -infinity stays so.
+  virtual void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                           const ScoreLists& to) = 0;
+
+  /// Divides by the sum over all lists; nothing changes where it is 0. -infinity stays, and is not
+  /// summed up.
+  virtual void normalize_scores(const ScoreLists& lists, const Zones& zones) = 0;
+
+  /// What a list's cut takes gets +infinity, so that the next cut takes it too.
+  virtual void promote_scores(const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// grams[h] = W_O W_O^T of query head h, W_O [head_dim, hidden_size] the transpose of its columns
+  /// of w.o.  grams [n_heads, head_dim, head_dim] fp32
+  virtual void output_grams(const LayerWeights& w, float* grams) = 0;
+>>>>>>> main
 
   /// The cut after the k greatest scores of each list's zone, of equal ones the lower row first: k
   /// exactly, or all rows of the zone that are not -infinity where they are fewer. One list alone

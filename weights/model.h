@@ -25,6 +25,8 @@ struct LayerWeights {
   const float* k_norm = nullptr;          // [head_dim] fp32, or null
   Matrix o;                               // [hidden_size, n_heads * head_dim]
   const float* o_bias = nullptr;          // [hidden_size] fp32, or null
+  const float* o_factor = nullptr;        // [n_heads, head_dim, head_dim] fp32: lower triangles R
+                                          // with R R^T = W_O W_O^T of the head, or null
   const float* mlp_norm = nullptr;        // [hidden_size] fp32
   Matrix gate_up;                         // [2 * intermediate_size, hidden_size]
   Matrix down;                            // [hidden_size, intermediate_size]

@@ -189,6 +189,43 @@ class CpuDevice final : public Device {
     cpu::combine_scores(config_, from, how, zones, to);
   }
 
+  void window_attention(const void* queries, int64_t n, const KvRows& kv, const Zones& zones,
+                        WindowSum how, const ScoreLists& lists) override {
+    cpu::window_attention(config_, static_cast<const float*>(queries), n, kv, zones, how, lists);
+  }
+
+  void value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones, ValueNorm how,
+                   const ScoreLists& lists) override {
+    cpu::value_norms(config_, w, kv, zones, how, lists);
+  }
+
+  void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                    const ScoreLists& to) override {
+    cpu::group_scores(config_, from, how, zones, to);
+  }
+
+  void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
+                    const Zones& zones) override {
+    cpu::scale_scores(config_, lists, add, by, zones);
+  }
+
+  void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                   const ScoreLists& to) override {
+    cpu::pool_scores(config_, from, width, how, zones, to);
+  }
+
+  void normalize_scores(const ScoreLists& lists, const Zones& zones) override {
+    cpu::normalize_scores(config_, lists, zones);
+  }
+
+  void promote_scores(const Zones& zones, const ScoreLists& lists) override {
+    cpu::promote_scores(config_, zones, lists);
+  }
+
+  void output_grams(const LayerWeights& w, float* grams) override {
+    cpu::output_grams(config_, w.o, grams);
+  }
+
   void top_k(const Zones& zones, const ScoreLists& lists) override {
     cpu::top_k(config_, zones, lists);
   }

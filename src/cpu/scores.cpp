@@ -116,8 +116,7 @@ void attention_scores(const ModelConfig& config, const float* q, const KvRows& k
   };
   // The query is that of the last row that is seen.
   const auto in_window = [&](int64_t h, int64_t entry) {
-    const int64_t seen = zones.seen != nullptr ? zones.seen[h] : zones.rows[h];
-    return kv.in_window(entry, kv.window_start_of(kv.first[h] + seen - 1));
+    return kv.in_window(entry, kv.window_start_of(kv.first[h] + zones.seen_rows(h) - 1));
   };
   score_rows(config, kv, zones, zones.max_rows * config.q_size(), lists, in_window, score);
 }

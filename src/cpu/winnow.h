@@ -6,6 +6,7 @@
 
 #include "src/kv/rows.h"
 #include "weights/config.h"
+#include "weights/model.h"
 
 namespace winnow::cpu {
 
@@ -27,6 +28,30 @@ void random_scores(const ModelConfig& config, uint64_t seed, const KvRows& kv, c
 /// +infinity, all rows that it sees become NaN.  from.n is n_heads, to.n is n_kv_heads
 void combine_scores(const ModelConfig& config, const ScoreLists& from, GroupScore how,
                     const Zones& zones, const ScoreLists& to);
+
+/// Mean, sum or norm over the last n queries of their attention to each row.
+/// queries [n, n_heads, head_dim] fp32; lists.n is n_heads
+void window_attention(const ModelConfig& config, const float* queries, int64_t n, const KvRows& kv,
+                      const Zones& zones, WindowSum how, const ScoreLists& lists);
+
+/// The norm of each row's value. lists.n is n_heads
+void value_norms(const ModelConfig& config, const LayerWeights& w, const KvRows& kv,
+                 const Zones& zones, ValueNorm how, const ScoreLists& lists);
+
+/// W_O W_O^T of every query head.  grams [n_heads, head_dim, head_dim] fp32
+void output_grams(const ModelConfig& config, const Matrix& o, float* grams);
+
+// Lists of scores, of rows in the zones alone. lists.n is n_heads or n_kv_heads.
+
+/// The group's scores become one a row.  from.n is n_heads, to.n is n_kv_heads
+void group_scores(const ModelConfig& config, const ScoreLists& from, GroupScore how,
+                  const Zones& zones, const ScoreLists& to);
+void scale_scores(const ModelConfig& config, const ScoreLists& lists, float add,
+                  const ScoreLists& by, const Zones& zones);
+void pool_scores(const ModelConfig& config, const ScoreLists& from, int64_t width, Pool how,
+                 const Zones& zones, const ScoreLists& to);
+void normalize_scores(const ModelConfig& config, const ScoreLists& lists, const Zones& zones);
+void promote_scores(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
 
 /// The cut after the k greatest scores of each list's zone.
 ///   score, last_tie   of the last row that is taken; -0 becomes +0

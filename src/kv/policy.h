@@ -60,13 +60,14 @@ enum class ScoreTerms { kAttention, kValue, kOutput };
 
 /// What a method's numbers are where the user says so, and nothing where the method's own hold.
 struct PolicyOptions {
-  uint64_t seed = 0;                     // of methods that draw
-  std::optional<int64_t> window = {};    // queries that score, from the last one back
-  std::optional<int64_t> pool = {};      // odd: rows that a score is pooled over; 1: none
-  std::optional<ScoreTerms> terms = {};  // laprox: what a score is made of
-  std::optional<CutScope> cut = {};      // how far a cut reaches
-  std::optional<bool> normalize = {};    // laprox: scores of a layer add up to 1
-  std::optional<int64_t> chunk = {};     // chunkkv: neighbouring rows that stay or go together
+  uint64_t seed = 0;                        // of methods that draw
+  std::optional<int64_t> window = {};       // queries that score, from the last one back
+  std::optional<int64_t> pool = {};         // odd: rows that a score is pooled over; 1: none
+  std::optional<ScoreTerms> terms = {};     // laprox: what a score is made of
+  std::optional<CutScope> cut = {};         // how far a cut reaches
+  std::optional<bool> normalize = {};       // laprox: scores of a layer add up to 1
+  std::optional<bool> pool_attention = {};  // laprox: attention is pooled, not the whole score
+  std::optional<int64_t> chunk = {};        // chunkkv: neighbouring rows that stay or go together
 
   bool operator==(const PolicyOptions&) const = default;
 };

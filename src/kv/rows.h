@@ -108,6 +108,10 @@ struct Zones {
   const int32_t* k = nullptr;      // [n_kv_heads]
   int64_t max_rows = 0;            // the most that a head holds: what launches are sized for
   const int32_t* seen = nullptr;   // [n_kv_heads] rows that queries may see; null: those held
+
+  /// Rows behind those that are held count where a query's weights are summed up, and have no place
+  /// in a list. Never fewer than rows[h].
+  constexpr int32_t seen_rows(int64_t h) const { return seen != nullptr ? seen[h] : rows[h]; }
 };
 
 /// What a list takes from its zone: every row of a greater score, and of those with this very score
@@ -192,5 +196,19 @@ struct KeptRows {
 
 /// How the scores of a group's query heads become one.
 enum class GroupScore { kMean, kMax, kSum };
+
+/// What becomes of a row's weights under several queries: their mean, their sum, or the square root
+/// of the sum of their squares.
+enum class WindowSum { kMean, kSum, kNorm };
+
+/// The size of a row's value: as it is stored, or as it comes into the residual stream.
+enum class ValueNorm {
+  kValue,     // ||v||_2
+  kOutput,    // ||v W_O||_2, W_O the rows of the output matrix that belong to the query head
+  kOutputL1,  // ||v W_O||_1
+};
+
+/// How neighbouring scores become one.
+enum class Pool { kAverage, kMax };
 
 }  // namespace winnow

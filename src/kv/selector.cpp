@@ -187,7 +187,12 @@ void Selector::score(const LayerRows& layer, const ScoreLists& lists) {
     return policy.score(device_, scene, lists);
   }
   policy.score(device_, scene, head_lists_);
-  device_.combine_scores(head_lists_, score_of(settings_.group), zones_, lists);
+  const GroupScore how = score_of(settings_.group);
+  if (policy.scores_are_weights()) {
+    device_.group_scores(head_lists_, how, zones_, lists);
+  } else {
+    device_.combine_scores(head_lists_, how, zones_, lists);
+  }
 }
 
 /// The rows that stay with host_.k rows a list; their numbers in counts_.

@@ -129,18 +129,20 @@ struct GpuZones {
         rows(raw_bytes(zones.rows)),
         begin(raw_bytes(zones.begin)),
         end(raw_bytes(zones.end)),
-        k(raw_bytes(zones.k)) {}
+        k(raw_bytes(zones.k)),
+        seen(raw_bytes(zones.seen.empty() ? zones.rows : zones.seen)) {}
 
   Zones view() const {
     return {.rows = rows.as<int32_t>(),
             .begin = begin.as<int32_t>(),
             .end = end.as<int32_t>(),
             .k = k.as<int32_t>(),
-            .max_rows = max_rows};
+            .max_rows = max_rows,
+            .seen = seen.as<int32_t>()};
   }
 
   int64_t max_rows;
-  DeviceBuffer rows, begin, end, k;
+  DeviceBuffer rows, begin, end, k, seen;
 };
 
 struct GpuLists {

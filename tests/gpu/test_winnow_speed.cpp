@@ -2,6 +2,7 @@
 // of 4 query heads, 128 elements of bf16, 2048 rows kept. Run with --no-skip.
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -136,5 +137,62 @@ TEST_CASE("timing: list kept and gather" * doctest::skip()) {
             " GB/s of scores; ", kept, " rows kept");
     MESSAGE("gather, ", rows, " rows: ", gather_us, " us, ", gigabytes_per_second(moved, gather_us),
             " GB/s read and written");
+  }
+}
+
+TEST_CASE("timing: window scores of a layer" * doctest::skip()) {
+  NEEDS_GPU();
+  constexpr int64_t kWindow = 32, kHidden = 4096;
+  constexpr uint64_t kFactor = uint64_t(kHeads.q_size() * kHeads.head_dim);
+  for (const int32_t rows : {32'768, 131'072}) {
+    const Scene scene(rows);
+    const Scene by(rows);  // its lists are the second set
+    const DeviceBuffer queries(size_t(kWindow * kHeads.q_size()) * 2);
+    const DeviceBuffer factor(kFactor * 4), o(size_t(kHidden * kHeads.q_size()) * 2);
+    const DeviceBuffer workspace(cuda::window_attention_workspace_bytes(kHeads));
+    const DeviceBuffer sums(cuda::normalize_workspace_bytes(kHeads.n_kv_heads));
+    const DeviceBuffer grams(kFactor * 4);
+    cuda::fill_random(queries.data(), DType::kBF16, uint64_t(kWindow * kHeads.q_size()), 4, 1,
+                      nullptr);
+    cuda::fill_random(factor.data(), DType::kF32, kFactor, 5, 1, nullptr);
+    cuda::fill_random(o.data(), DType::kBF16, uint64_t(kHidden * kHeads.q_size()), 6, 1, nullptr);
+    LayerWeights w;
+    w.o = {.data = o.data(), .type = DType::kBF16, .rows = kHidden, .cols = kHeads.q_size()};
+    w.o_factor = factor.as<float>();
+    const KvRows kv = scene.layer.view();
+    ScoreLists groups = scene.lists;
+    groups.n = kHeads.n_kv_heads;
+    const double bytes = double(rows) * double(kHeads.kv_size()) * 2;  // of K, or of V
+    const double scores = double(rows) * double(kHeads.n_heads) * 4;
+    const auto report = [&](const char* what, double moved, const std::function<void()>& step) {
+      const double us = median_us(step);
+      MESSAGE(what, ", ", rows, " rows: ", us * 1e-3, " ms, ", gigabytes_per_second(moved, us),
+              " GB/s");
+    };
+    report("window attention", 2 * bytes, [&] {
+      cuda::window_attention(queries.data(), kWindow, kv, kHeads, DType::kBF16, scene.zones,
+                             WindowSum::kNorm, scene.lists, workspace.data(), nullptr);
+    });
+    const auto norms = [&](ValueNorm how) {
+      cuda::value_norms(w, kv, kHeads, DType::kBF16, scene.zones, how, by.lists, nullptr);
+    };
+    report("value norms, L1 of outputs", bytes, [&] { norms(ValueNorm::kOutputL1); });
+    report("value norms, of values", bytes, [&] { norms(ValueNorm::kValue); });
+    report("value norms, of outputs", bytes, [&] { norms(ValueNorm::kOutput); });
+    report("scale scores", 3 * scores, [&] {
+      cuda::scale_scores(scene.lists, 0, by.lists, scene.zones, kHeads.n_kv_heads, nullptr);
+    });
+    report("group scores", 1.25 * scores, [&] {
+      cuda::group_scores(scene.lists, GroupScore::kMean, scene.zones, groups, nullptr);
+    });
+    report("pool scores", 0.5 * scores, [&] {
+      cuda::pool_scores(groups, 7, Pool::kAverage, scene.zones, by.lists, kHeads.n_kv_heads,
+                        nullptr);
+    });
+    report("normalize scores", 0.75 * scores, [&] {
+      cuda::normalize_scores(groups, scene.zones, kHeads.n_kv_heads, sums.data(), nullptr);
+    });
+    report("output grams", double(kHidden * kHeads.q_size()) * 2,
+           [&] { cuda::output_grams(w.o, kHeads, grams.as<float>(), nullptr); });
   }
 }

@@ -129,10 +129,12 @@ struct TestZones {
             .begin = begin.data(),
             .end = end.data(),
             .k = k.data(),
-            .max_rows = *std::max_element(rows.begin(), rows.end())};
+            .max_rows = *std::max_element(rows.begin(), rows.end()),
+            .seen = seen.empty() ? nullptr : seen.data()};
   }
 
   std::vector<int32_t> rows, begin, end, k;  // [n_kv_heads]
+  std::vector<int32_t> seen = {};            // [n_kv_heads], or empty: as rows
 };
 
 struct TestLists {

@@ -176,6 +176,35 @@ class TightDevice final : public Device {
                       const ScoreLists& to) override {
     steps_->combine_scores(from, how, zones, to);
   }
+  void window_attention(const void* queries, int64_t n, const KvRows& kv, const Zones& zones,
+                        WindowSum how, const ScoreLists& lists) override {
+    steps_->window_attention(queries, n, kv, zones, how, lists);
+  }
+  void value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones, ValueNorm how,
+                   const ScoreLists& lists) override {
+    steps_->value_norms(w, kv, zones, how, lists);
+  }
+  void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
+                    const ScoreLists& to) override {
+    steps_->group_scores(from, how, zones, to);
+  }
+  void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by,
+                    const Zones& zones) override {
+    steps_->scale_scores(lists, add, by, zones);
+  }
+  void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
+                   const ScoreLists& to) override {
+    steps_->pool_scores(from, width, how, zones, to);
+  }
+  void normalize_scores(const ScoreLists& lists, const Zones& zones) override {
+    steps_->normalize_scores(lists, zones);
+  }
+  void promote_scores(const Zones& zones, const ScoreLists& lists) override {
+    steps_->promote_scores(zones, lists);
+  }
+  void output_grams(const LayerWeights& w, float* grams) override {
+    steps_->output_grams(w, grams);
+  }
   void top_k(const Zones& zones, const ScoreLists& lists) override { steps_->top_k(zones, lists); }
   void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override {
     steps_->set_aside(zones, lists, outside);
