@@ -105,7 +105,7 @@ class CpuDevice final : public Device {
   }
 
   void attention(const Batch& batch, const Activations& a, const KvRows& kv) override {
-    cpu::attention(config_, batch.n, floats(a.q), kv, floats(a.attention));
+    cpu::attention(config_, batch.n, floats(a.q), kv, floats(a.attention), a.lse);
   }
 
   void attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) override {

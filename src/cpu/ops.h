@@ -39,7 +39,8 @@ void swiglu(const float* gate_up, int64_t n, int64_t size, float* h);
 void embed(const Matrix& table, const Batch& batch);
 
 /// out = softmax(q k^T / sqrt(head_dim)) v, see Device::attention.
-/// q, out [n, n_heads, head_dim] fp32
-void attention(const ModelConfig& config, int64_t n, const float* q, const KvRows& kv, float* out);
+/// q, out [n, n_heads, head_dim] fp32; lse [n_heads, n] or null
+void attention(const ModelConfig& config, int64_t n, const float* q, const KvRows& kv, float* out,
+               float* lse = nullptr);
 
 }  // namespace winnow::cpu
