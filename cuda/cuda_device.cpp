@@ -91,7 +91,8 @@ void CudaDevice::reserve(const MemoryPlan& plan) {
   const uint64_t sampler =
       round_up(sample_workspace_bytes(static_cast<int32_t>(config_.vocab_size)));
   const uint64_t winnow = round_up(std::max(
-      {combine_workspace_bytes(heads_.n_heads), list_kept_workspace_bytes(heads_.n_kv_heads),
+      {expected_scores_workspace_bytes(heads_),  // combine_scores' is part of it
+       key_differences_workspace_bytes(heads_), list_kept_workspace_bytes(heads_.n_kv_heads),
        window_attention_workspace_bytes(heads_), normalize_workspace_bytes(heads_.n_heads)}));
   const uint64_t exchange = round_up(attention_decode_exchange_bytes(heads_, kFewRows, gpu_));
   const uint64_t drawn = round_up(sizeof(int32_t));

@@ -88,6 +88,16 @@ class CudaDevice final : public Device {
   void normalize_scores(const ScoreLists& lists, const Zones& zones) override;
   void promote_scores(const Zones& zones, const ScoreLists& lists) override;
   void output_grams(const LayerWeights& w, float* grams) override;
+
+  void key_norms(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override;
+  void key_differences(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override;
+  void share_scores(const Zones& zones, const ScoreLists& lists) override;
+  void chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists) override;
+  void add_query_statistics(const Batch& batch, const Activations& a,
+                            const QueryStatistics& statistics) override;
+  void expected_scores(const QueryStatistics& statistics, const Outlook& outlook, const KvRows& kv,
+                       const Zones& zones, const ScoreLists& logits,
+                       const ScoreLists& lists) override;
   void top_k(const Zones& zones, const ScoreLists& lists) override;
   void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override;
   void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first,

@@ -63,6 +63,52 @@ void CudaDevice::output_grams(const LayerWeights& w, float* grams) {
   cuda::output_grams(w.o, heads_, grams, stream_.get());
 }
 
+void CudaDevice::key_norms(const KvRows& kv, const Zones& zones, const ScoreLists& lists) {
+  cuda::key_norms(kv, heads_, type_, zones, lists, stream_.get());
+}
+
+void CudaDevice::key_differences(const KvRows& kv, const Zones& zones, const ScoreLists& lists) {
+  cuda::key_differences(kv, heads_, type_, zones, lists, winnow_workspace_, stream_.get());
+}
+
+void CudaDevice::share_scores(const Zones& zones, const ScoreLists& lists) {
+  cuda::share_scores(zones, lists, stream_.get());
+}
+
+void CudaDevice::chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists) {
+  cuda::chunk_scores(zones, length, lists, heads_.n_kv_heads, stream_.get());
+}
+
+void CudaDevice::add_query_statistics(const Batch& batch, const Activations& a,
+                                      const QueryStatistics& statistics) {
+  WINNOW_CHECK(batch.length > 0, "the queries are a prompt's");
+  const QueryStatisticsArgs args{.type = type_,
+                                 .n = batch.n,
+                                 .q = a.q,
+                                 .position = batch.position,
+                                 .workspace = a.workspace,
+                                 .heads = heads_};
+  cuda::add_query_statistics(args, rope_frequencies(config_, batch.length), statistics,
+                             stream_.get());
+}
+
+void CudaDevice::expected_scores(const QueryStatistics& statistics, const Outlook& outlook,
+                                 const KvRows& kv, const Zones& zones, const ScoreLists& logits,
+                                 const ScoreLists& lists) {
+  const ExpectedArgs args{.type = type_,
+                          .statistics = statistics,
+                          .outlook = outlook,
+                          .kv = kv,
+                          .heads = heads_,
+                          .zones = zones,
+                          .workspace = winnow_workspace_};
+  const RopeFrequencies frequencies =
+      rope_frequencies(config_, outlook.position + outlook.n_tokens);
+  const MeanRotation rotation =
+      mean_rotation(frequencies, heads_.head_dim, outlook.position, outlook.n_tokens);
+  cuda::expected_scores(args, rotation, logits, lists, stream_.get());
+}
+
 void CudaDevice::top_k(const Zones& zones, const ScoreLists& lists) {
   cuda::top_k(zones, lists, heads_.n_kv_heads, stream_.get());
 }

@@ -231,6 +231,57 @@ void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                     const ScoreLists& to, void* workspace, Stream stream);
 uint64_t combine_workspace_bytes(int64_t n_heads);
 
+/// score[h][r] = -||k_r||, summed in fp32; -infinity where the masks hide the row from the whole
+/// group, or the window of the last row does. kv rows T; lists.n is heads.n_kv_heads
+void key_norms(const KvRows& kv, const Heads& heads, DType type, const Zones& zones,
+               const ScoreLists& lists, Stream stream);
+
+/// score[h][r] = -cos(k_r, mean of k / ||k|| over all rows of the head), or -infinity as above.
+/// kv rows T; lists.n is heads.n_kv_heads; workspace key_differences_workspace_bytes(heads)
+void key_differences(const KvRows& kv, const Heads& heads, DType type, const Zones& zones,
+                     const ScoreLists& lists, void* workspace, Stream stream);
+uint64_t key_differences_workspace_bytes(const Heads& heads);
+
+/// Each head's score of row r becomes the mean over the heads that hold a row r.
+/// lists.n is n_kv_heads
+void share_scores(const Zones& zones, const ScoreLists& lists, Stream stream);
+
+/// The scores of `length` neighbours in a zone become their mean, -infinity aside.
+/// lists.n is a multiple of n_kv_heads
+void chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists, int64_t n_kv_heads,
+                  Stream stream);
+
+/// Adds a chunk's queries, turned back from the places and by the frequencies that they were
+/// rotated with, to the sums; see Device::add_query_statistics.
+struct QueryStatisticsArgs {
+  DType type = DType::kF32;           // T
+  int64_t n = 0;                      // rows of the chunk
+  const void* q = nullptr;            // [n, n_heads, head_dim] T
+  const int32_t* position = nullptr;  // [n]
+  void* workspace = nullptr;          // query_statistics_workspace_bytes(heads, n)
+  Heads heads;
+};
+void add_query_statistics(const QueryStatisticsArgs& args, const RopeFrequencies& frequencies,
+                          const QueryStatistics& statistics, Stream stream);
+/// No more than what rows of q, k and v take in any type.
+uint64_t query_statistics_workspace_bytes(const Heads& heads, int64_t n);
+
+/// score[h][r] = (expected weight + epsilon) ||v_r||; see Device::expected_scores. `rotation` is
+/// the mean over the outlook's places. Leaves what the softmaxes are of in `logits`. logits.n is
+/// heads.n_heads, lists.n is heads.n_kv_heads
+struct ExpectedArgs {
+  DType type = DType::kF32;  // T
+  QueryStatistics statistics;
+  Outlook outlook;
+  KvRows kv;  // rows T
+  Heads heads;
+  Zones zones;
+  void* workspace = nullptr;  // expected_scores_workspace_bytes(heads)
+};
+void expected_scores(const ExpectedArgs& args, const MeanRotation& rotation,
+                     const ScoreLists& logits, const ScoreLists& lists, Stream stream);
+uint64_t expected_scores_workspace_bytes(const Heads& heads);
+
 /// Lists the rows of [0, zones.rows[h]) that stay, by ascending number: those outside of the zone,
 /// with the masks they have, and those that a cut takes. lists.n decides about the latter:
 ///   heads.n_heads      bit g of the mask: list h * group + g takes the row

@@ -289,6 +289,43 @@ class Device : public WeightSink {
   virtual void output_grams(const LayerWeights& w, float* grams) = 0;
 >>>>>>> main
 
+  /// score[h][r] = -||k_r||_2 for rows [0, rows[h]), -infinity where the masks hide the row from
+  /// all of the group, or kv.window does as above.  lists.n is n_kv_heads
+  virtual void key_norms(const KvRows& kv, const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// score[h][r] = -cos(k_r, mean over all rows j in [0, rows[h]) of k_j / ||k_j||), or -infinity
+  /// as for key_norms. A key of length 0 has no direction: it adds nothing to the mean, and its
+  /// cosine is 0.  lists.n is n_kv_heads
+  virtual void key_differences(const KvRows& kv, const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// Every KV head's row r gets the mean of the KV heads' scores of their rows r, over those that
+  /// hold so many; -infinity if one of these is. For heads whose rows are the same tokens.
+  /// lists.n is n_kv_heads
+  virtual void share_scores(const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// Every row of a zone gets the mean of its run: `length` neighbouring rows, counted from
+  /// begin[h]; fewer at the zone's end. Rows of -infinity stay so and are left out of the mean.
+  /// lists.n is n_heads or n_kv_heads
+  virtual void chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists) = 0;
+
+  /// Adds the queries a.q of a prompt's chunk (batch.length > 0) to the statistics, turned back
+  /// from batch.position to place 0, without the amplitude that the rotation gave them; those of
+  /// places below kSkipped are left out. Uses a.workspace. Not for rows that are places_in_cache().
+  virtual void add_query_statistics(const Batch& batch, const Activations& a,
+                                    const QueryStatistics& statistics) = 0;
+
+  /// What attention the rows are to expect from queries like those of the statistics, of mean m and
+  /// covariance C per query head. With R the mean rotation to the outlook's places, m' = R m and
+  /// C' = R C R^T:
+  ///   z[head][r] = m' k_r / sqrt(head_dim) + k_r^T C' k_r / (2 head_dim)
+  ///   score[h][r] = (mean over the group of softmax(z[head])[r] + epsilon) * ||v_r||_2
+  /// each softmax over the rows [0, rows[h]) that the query head sees, by mask and window as in
+  /// attention_scores; -infinity where none of the group does. Leaves z in `logits`.
+  /// logits.n is n_heads, lists.n is n_kv_heads
+  virtual void expected_scores(const QueryStatistics& statistics, const Outlook& outlook,
+                               const KvRows& kv, const Zones& zones, const ScoreLists& logits,
+                               const ScoreLists& lists) = 0;
+
   /// The cut after the k greatest scores of each list's zone, of equal ones the lower row first: k
   /// exactly, or all rows of the zone that are not -infinity where they are fewer. One list alone
   /// may be of any length: zone 0 is its own.

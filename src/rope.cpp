@@ -102,6 +102,25 @@ RopeFrequencies rope_frequencies(double theta, int64_t head_dim) {
   return frequencies;
 }
 
+/// Angles are rounded to fp32, as they are where a token is rotated.
+MeanRotation mean_rotation(const RopeFrequencies& frequencies, int64_t head_dim, int64_t position,
+                           int64_t n) {
+  MeanRotation mean;
+  const double share = static_cast<double>(frequencies.scale) / static_cast<double>(n);
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    double cosine = 0;
+    double sine = 0;
+    for (int64_t place = position; place < position + n; ++place) {
+      const double angle = static_cast<float>(place) * frequencies.value[i];
+      cosine += std::cos(angle);
+      sine += std::sin(angle);
+    }
+    mean.cosine[i] = static_cast<float>(cosine * share);
+    mean.sine[i] = static_cast<float>(sine * share);
+  }
+  return mean;
+}
+
 RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t n_tokens) {
   RopeFrequencies frequencies = rope_frequencies(config.rope_theta, config.head_dim);
   switch (config.rope.type) {

@@ -43,6 +43,19 @@ struct RopeFrequencies {
 /// For a pass after which the text has `n_tokens` tokens, or for any decode step where that is 0.
 RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t n_tokens);
 
+/// The mean over places of what rotate() does to pair i:
+///   y[i] = x[i] cosine[i] - x[half + i] sine[i]    y[half + i] = x[half + i] cosine[i] + x[i]
+///   sine[i]
+/// Pairs that turn fast come out near 0. Handed to kernels by value.
+struct MeanRotation {
+  float cosine[kMaxHeadDim / 2] = {};  // [head_dim / 2], times the frequencies' scale
+  float sine[kMaxHeadDim / 2] = {};
+};
+
+/// Over the places [position, position + n), n at least 1.
+MeanRotation mean_rotation(const RopeFrequencies& frequencies, int64_t head_dim, int64_t position,
+                           int64_t n);
+
 /// Without any scaling.
 RopeFrequencies rope_frequencies(double theta, int64_t head_dim);
 

@@ -226,6 +226,38 @@ class CpuDevice final : public Device {
     cpu::output_grams(config_, w.o, grams);
   }
 
+  void key_norms(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    cpu::key_norms(config_, kv, zones, lists);
+  }
+
+  void key_differences(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    cpu::key_differences(config_, kv, zones, lists);
+  }
+
+  void share_scores(const Zones& zones, const ScoreLists& lists) override {
+    cpu::share_scores(config_, zones, lists);
+  }
+
+  void chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists) override {
+    cpu::chunk_scores(config_, zones, length, lists);
+  }
+
+  void add_query_statistics(const Batch& batch, const Activations& a,
+                            const QueryStatistics& statistics) override {
+    const RopeFrequencies frequencies = rope_frequencies(config_, text_length(batch));
+    cpu::add_query_statistics(config_, batch, frequencies, floats(a.q), statistics);
+  }
+
+  void expected_scores(const QueryStatistics& statistics, const Outlook& outlook, const KvRows& kv,
+                       const Zones& zones, const ScoreLists& logits,
+                       const ScoreLists& lists) override {
+    const RopeFrequencies frequencies =
+        rope_frequencies(config_, outlook.position + outlook.n_tokens);
+    const MeanRotation rotation =
+        mean_rotation(frequencies, config_.head_dim, outlook.position, outlook.n_tokens);
+    cpu::expected_scores(config_, statistics, outlook, rotation, kv, zones, logits, lists);
+  }
+
   void top_k(const Zones& zones, const ScoreLists& lists) override {
     cpu::top_k(config_, zones, lists);
   }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "src/cpu/for_rows.h"
 #include "src/cpu/simd.h"
 #include "src/cpu/threads.h"
 #include "src/cpu/winnow.h"
@@ -13,23 +14,8 @@
 namespace winnow::cpu {
 namespace {
 
-constexpr int64_t kSpanRows = 512;  // rows of a task
-constexpr int64_t kProducts = 8;    // multiplications that e^x or a random number is worth
+constexpr int64_t kProducts = 8;  // multiplications that e^x or a random number is worth
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-/// Calls f(h, r) for the rows of every KV head, on all threads where `work` multiplications are
-/// worth it.
-template <class F>
-void for_rows(const ModelConfig& config, const Zones& zones, int64_t work, F&& f) {
-  const int64_t n_spans = (zones.max_rows + kSpanRows - 1) / kSpanRows;
-#pragma omp parallel for schedule(static) if (work >= kParallelWork)
-  for (int64_t task = 0; task < config.n_kv_heads * n_spans; ++task) {
-    const int64_t h = task / n_spans;
-    const int64_t first = task % n_spans * kSpanRows;
-    const int64_t last = std::min<int64_t>(first + kSpanRows, zones.rows[h]);
-    for (int64_t r = first; r < last; ++r) f(h, r);
-  }
-}
 
 /// Calls score(head, entry) for every query head and every row that its mask shows it, and that
 /// shows(h, entry).

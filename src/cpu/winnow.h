@@ -4,7 +4,9 @@
 
 #include <cstdint>
 
+#include "src/device.h"
 #include "src/kv/rows.h"
+#include "src/rope.h"
 #include "weights/config.h"
 #include "weights/model.h"
 
@@ -52,6 +54,33 @@ void pool_scores(const ModelConfig& config, const ScoreLists& from, int64_t widt
                  const Zones& zones, const ScoreLists& to);
 void normalize_scores(const ModelConfig& config, const ScoreLists& lists, const Zones& zones);
 void promote_scores(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
+
+/// score = -||k||, -infinity where masks or the window hide the row.  lists.n is n_kv_heads
+void key_norms(const ModelConfig& config, const KvRows& kv, const Zones& zones,
+               const ScoreLists& lists);
+
+/// score = -cos(k, mean of all k / ||k||), or -infinity as above.  lists.n is n_kv_heads
+void key_differences(const ModelConfig& config, const KvRows& kv, const Zones& zones,
+                     const ScoreLists& lists);
+
+/// The KV heads' scores become their mean, row by row.  lists.n is n_kv_heads
+void share_scores(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
+
+/// The scores of `length` neighbours in a zone become their mean.
+void chunk_scores(const ModelConfig& config, const Zones& zones, int64_t length,
+                  const ScoreLists& lists);
+
+/// Adds a chunk's queries, turned back by `frequencies`, which they were rotated with.
+/// q [n, n_heads, head_dim] fp32
+void add_query_statistics(const ModelConfig& config, const Batch& batch,
+                          const RopeFrequencies& frequencies, const float* q,
+                          const QueryStatistics& statistics);
+
+/// score = (expected weight + epsilon) * ||v||; `rotation` is that of the outlook's places.
+/// logits.n is n_heads, lists.n is n_kv_heads
+void expected_scores(const ModelConfig& config, const QueryStatistics& statistics,
+                     const Outlook& outlook, const MeanRotation& rotation, const KvRows& kv,
+                     const Zones& zones, const ScoreLists& logits, const ScoreLists& lists);
 
 /// The cut after the k greatest scores of each list's zone.
 ///   score, last_tie   of the last row that is taken; -0 becomes +0

@@ -106,6 +106,8 @@ struct LayerScene {
   KvRows rows;
   Zones zones;
   std::array<ScoreLists, 2> spare = {};  // [n_heads, stride of the lists to fill]
+  QueryStatistics statistics = {};       // where Needs::query_statistics says so
+  Outlook outlook = {};                  // from the prompt's end, with what they are of
 };
 
 class Policy {

@@ -95,6 +95,11 @@ struct KvRows {
 /// A new row is seen by its whole group.
 constexpr uint32_t kSeenByAll = 0xffffffffU;
 
+/// The bits of a mask that stand for the `group` query heads of a KV head, at most 32.
+constexpr uint32_t mask_of_group(int64_t group) {
+  return group >= 32 ? kSeenByAll : (1U << group) - 1;
+}
+
 /// How the rows of each KV head are divided before a selection.
 ///
 ///   0          begin                            end          rows
@@ -210,5 +215,30 @@ enum class ValueNorm {
 
 /// How neighbouring scores become one.
 enum class Pool { kAverage, kMax };
+
+/// What a text's queries are like before they are rotated: sums over those that count, each turned
+/// back to place 0. All zeros at first.
+struct QueryStatistics {
+  float* sum = nullptr;       // [n_heads, head_dim] fp32: of q
+  float* products = nullptr;  // [n_heads, head_dim, head_dim] fp32: of q q^T
+
+  /// The first tokens of a text draw attention whatever they say, and their queries are unlike
+  /// those of other tokens: they do not count.
+  static constexpr int64_t kSkipped = 4;
+
+  /// Queries that count, of the tokens at places [first, first + n) of a text.
+  static constexpr int64_t counted(int64_t first, int64_t n) {
+    const int64_t skipped = first < kSkipped ? kSkipped - first : 0;
+    return skipped < n ? n - skipped : 0;
+  }
+};
+
+/// The tokens to come, whose attention Device::expected_scores estimates.
+struct Outlook {
+  int64_t n_queries = 0;   // that the statistics are of: those that count
+  int64_t position = 0;    // place of the next token in the text
+  int64_t n_tokens = 512;  // tokens from there on, at least 1
+  float epsilon = 0;       // added to a row's weight, so that its value always matters
+};
 
 }  // namespace winnow

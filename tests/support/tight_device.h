@@ -205,6 +205,28 @@ class TightDevice final : public Device {
   void output_grams(const LayerWeights& w, float* grams) override {
     steps_->output_grams(w, grams);
   }
+
+  void key_norms(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    steps_->key_norms(kv, zones, lists);
+  }
+  void key_differences(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    steps_->key_differences(kv, zones, lists);
+  }
+  void share_scores(const Zones& zones, const ScoreLists& lists) override {
+    steps_->share_scores(zones, lists);
+  }
+  void chunk_scores(const Zones& zones, int64_t length, const ScoreLists& lists) override {
+    steps_->chunk_scores(zones, length, lists);
+  }
+  void add_query_statistics(const Batch& batch, const Activations& a,
+                            const QueryStatistics& statistics) override {
+    steps_->add_query_statistics(batch, a, statistics);
+  }
+  void expected_scores(const QueryStatistics& statistics, const Outlook& outlook, const KvRows& kv,
+                       const Zones& zones, const ScoreLists& logits,
+                       const ScoreLists& lists) override {
+    steps_->expected_scores(statistics, outlook, kv, zones, logits, lists);
+  }
   void top_k(const Zones& zones, const ScoreLists& lists) override { steps_->top_k(zones, lists); }
   void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override {
     steps_->set_aside(zones, lists, outside);

@@ -21,12 +21,14 @@ import json
 import lzma
 import multiprocessing
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import sentencepiece
 
 BOS, EOS = 1, 2
+MODEL = "tokenizer.model"
 HEADING = re.compile(r"^# Title: *(.+)$", re.MULTILINE)
 PARTS = 100  # of a text without headings
 WORD = re.compile(r"(?<![\w'-])[a-z]{3,10}(?![\w'-])")  # a whole word of lower-case letters
@@ -190,10 +192,10 @@ def write_json(path: Path, value) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def build(path: Path, directory: Path, vocab: int, sample_bytes: int, threads: int) -> None:
+def build(path: Path, directory: Path, threads: int, make_tokenizer) -> None:
     text = read_text(path)
     books = split_books(text)
-    model = train_tokenizer(books, vocab, sample_bytes, threads)
+    model = make_tokenizer(books)
     with multiprocessing.Pool(threads) as pool:
         train_texts = [book.text for book in books if not book.held_out]
         counts = sum(pool.map(count_words, train_texts, chunksize=1), collections.Counter())
@@ -208,19 +210,37 @@ def build(path: Path, directory: Path, vocab: int, sample_bytes: int, threads: i
         np.concatenate(parts).tofile(directory / name)
     write_json(directory / "words.json", dataclasses.asdict(words))
     write_json(directory / "held_out.json", held_out_report(path, text, books, held))
-    (directory / "tokenizer.model").write_bytes(model)  # the last file: all others are there
+    (directory / MODEL).write_bytes(model)  # the last file: all others are there
 
 
-def prepare(path: Path, directory: Path, vocab: int, sample_bytes: int, threads: int) -> Corpus:
-    """The corpus at `path`, from `directory` if it was made there before."""
-    model = directory / "tokenizer.model"
-    if not model.exists():
-        build(path, directory, vocab, sample_bytes, threads)
+def load(directory: Path) -> Corpus:
     held = json.loads((directory / "held_out.json").read_text(encoding="utf-8"))
     return Corpus(
-        tokenizer=sentencepiece.SentencePieceProcessor(model_file=str(model)),
+        tokenizer=sentencepiece.SentencePieceProcessor(model_file=str(directory / MODEL)),
         train=np.memmap(directory / "train.bin", dtype=np.uint16, mode="r"),
         held_out=np.memmap(directory / "held_out.bin", dtype=np.uint16, mode="r"),
         words=Words(**json.loads((directory / "words.json").read_text(encoding="utf-8"))),
         held_out_words=Words(held["key_adjectives"], held["key_nouns"], held["value_words"]),
     )
+
+
+def prepare(path: Path, directory: Path, vocab: int, sample_bytes: int, threads: int) -> Corpus:
+    """The corpus at `path`, from `directory` if it was made there before."""
+    if not (directory / MODEL).exists():
+        build(
+            path,
+            directory,
+            threads,
+            lambda books: train_tokenizer(books, vocab, sample_bytes, threads),
+        )
+    return load(directory)
+
+
+def prepare_with(tokenizer: Path, path: Path, directory: Path, threads: int) -> Corpus:
+    """The same, but with a tokenizer that was trained before: a file."""
+    model = tokenizer.read_bytes()
+    if not (directory / MODEL).exists():
+        build(path, directory, threads, lambda books: model)
+    elif (directory / MODEL).read_bytes() != model:
+        sys.exit(f"corpus: {directory} was made with another tokenizer than {tokenizer}")
+    return load(directory)

@@ -114,9 +114,15 @@ def prefill(decoder: Decoder, tokens: torch.Tensor) -> Prefill:
 @torch.no_grad()
 def generate(decoder: Decoder, start: Prefill, n_new: int, policy: str, budget: int, rng):
     """Greedy tokens [B, n_new] after one eviction."""
+    seen = [winnow(q, k, n_new, policy, budget, rng) for q, k, _ in start.layers]
+    return decode(decoder, start, n_new, seen)
+
+
+@torch.no_grad()
+def decode(decoder: Decoder, start: Prefill, n_new: int, seen: list[tuple[torch.Tensor, int]]):
+    """Greedy tokens [B, n_new]; each layer's heads see the rows kept [B, H, T] and the recent ones."""
     caches = []
-    for q, k, v in start.layers:
-        kept, recent = winnow(q, k, n_new, policy, budget, rng)
+    for (_, k, v), (kept, recent) in zip(start.layers, seen):
         pad = (0, 0, 0, n_new)
         caches.append(LayerCache(F.pad(k, pad), F.pad(v, pad), kept, recent))
     device = start.hidden.device

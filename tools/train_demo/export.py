@@ -88,6 +88,23 @@ def write_model(decoder: Decoder, work: Path, output: Path) -> None:
         shutil.copy(work / name, output / name)
 
 
+def read_shape(directory: Path) -> Shape:
+    """Of a model written by write_model."""
+    read = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return Shape(
+        hidden=read["hidden_size"],
+        layers=read["num_hidden_layers"],
+        heads=read["num_attention_heads"],
+        kv_heads=read["num_key_value_heads"],
+        head_dim=read["head_dim"],
+        ff=read["intermediate_size"],
+        vocab=read["vocab_size"],
+        rope_theta=read["rope_theta"],
+        eps=read["rms_norm_eps"],
+        positions=read["max_position_embeddings"],
+    )
+
+
 def read_model(shape: Shape, directory: Path, device) -> Decoder:
     """The model as it was written, with weights that are bf16 numbers held in fp32."""
     decoder = Decoder(shape)

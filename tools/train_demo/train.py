@@ -133,14 +133,14 @@ class Batches(torch.utils.data.IterableDataset):
             step += worker.num_workers if worker else 1
 
 
-def loader(maker: TaskMaker, phase: Phase, progress: Progress, args):
+def loader(batches: Batches, workers: int, device: str):
     return iter(
         torch.utils.data.DataLoader(
-            Batches(maker, phase, args.seed, progress.step),
+            batches,
             batch_size=None,
-            num_workers=args.workers,
-            prefetch_factor=4 if args.workers else None,
-            pin_memory=args.device == "cuda",
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=device == "cuda",
         )
     )
 
@@ -201,7 +201,8 @@ class Trainer:
 
     def run_phase(self, phase: Phase) -> bool:
         rope = rope_tables(self.shape, phase.tokens, self.args.device)
-        batches = loader(self.maker, phase, self.progress, self.args)
+        made = Batches(self.maker, phase, self.args.seed, self.progress.step)
+        batches = loader(made, self.args.workers, self.args.device)
         since, logged = time.monotonic(), self.progress.tokens
         while self.progress.phase() is phase:
             if self.progress.must_stop():
