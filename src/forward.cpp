@@ -90,7 +90,7 @@ Activations Sequence::make_activations(int64_t rows, bool with_lse) {
 void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv) {
   const LayerWeights& w = network_.weights.layers[static_cast<size_t>(l)];
   if (kv.places_in_cache() && kv.appended == 0) device_.rotate_rows(kv);
-  device_.qkv(w, batch, a, kv);           // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
+  device_.qkv(w, batch, a, kv);  // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
   // attention = softmax(q k^T / sqrt(d)) v
   device_.attention(batch, a, kv.pages.n_read > 0 ? choose_pages(batch, a, kv) : kv);
   if (kv.score != nullptr) device_.add_column_sums(batch, a, kv);

@@ -194,9 +194,9 @@ void attention_of_one(const AttentionProblem& p, int64_t i) {
   }
   for (int64_t head = 0; head < c.n_heads; ++head) {
     const int64_t first = head / group * n_spans * group + head % group;
-    const Partial whole = merge(&partials[static_cast<size_t>(first)],
-                                &out[static_cast<size_t>(first * c.head_dim)], n_spans, group,
-                                c.head_dim, p.out + head * c.head_dim + i * c.q_size());
+    const Partial whole =
+        merge(&partials[static_cast<size_t>(first)], &out[static_cast<size_t>(first * c.head_dim)],
+              n_spans, group, c.head_dim, p.out + head * c.head_dim + i * c.q_size());
     p.store_lse(head, i, whole.max, whole.sum);
   }
 }

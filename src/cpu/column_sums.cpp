@@ -124,7 +124,7 @@ void add_column_sums(const ModelConfig& config, int64_t n, const float* q, const
 void choose_slots(const ModelConfig& config, int32_t position, const KvRows& kv, int64_t recent,
                   int32_t* slot) {
   for (int64_t h = 0; h < config.n_kv_heads; ++h) {
-    int32_t least = -1;   // the row of the least score
+    int32_t least = -1;  // the row of the least score
     int32_t oldest = 0;
     const auto place = [&](int64_t row) { return kv.position[kv.first[h] + row]; };
     const auto score = [&](int64_t row) { return kv.score[kv.first[h] + row]; };

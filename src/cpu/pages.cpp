@@ -67,7 +67,8 @@ void score_pages(const ModelConfig& config, const float* q, const KvRows& kv) {
       for (int64_t page = 0; page < n; ++page) {
         const int64_t last = kv.first[h] + page * kPageRows + kPageRows - 1;
         const float score = bound(q + head * head_dim, keys + page * 2 * head_dim, head_dim);
-        pages.score[head * pages.stride + page] = kv.in_window(last, start) ? score : kMinusInfinity;
+        pages.score[head * pages.stride + page] =
+            kv.in_window(last, start) ? score : kMinusInfinity;
       }
     }
   }

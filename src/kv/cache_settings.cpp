@@ -24,8 +24,7 @@ KvSettings cache_settings(const CacheContents& contents, const ModelConfig& conf
   if (settings.extras().scores) {
     fail(ExitCode::kModel, name, ": lacks the scores that policy ", contents.kv.policy, " keeps");
   }
-  const bool may_ring =
-      settings.replaces_rows() && !settings.reads_chunks(contents.first_prompt);
+  const bool may_ring = settings.replaces_rows() && !settings.reads_chunks(contents.first_prompt);
   const auto is_ring = [](const HeadRows& head) { return head.ring_rows > 0; };
   const std::vector<HeadRows>& heads = contents.state.heads;
   const bool any_ring = std::ranges::any_of(heads, is_ring);

@@ -9,7 +9,8 @@
 // goes over the row with the least score that is not recent:
 //
 //   step t     | 5.1 | 0.2 | 3.0 | 0.7 | recent ...... |        least: 0.2
-//   step t+1   | 5.3 | new | 3.1 | 0.7 | ...... recent |        new is recent now, the oldest of the
+//   step t+1   | 5.3 | new | 3.1 | 0.7 | ...... recent |        new is recent now, the oldest of
+//   the
 //                                                               recent rows is heavy or goes next
 //
 // Query heads of a group share their rows; the paper has a set for each head. The paper attends

@@ -104,8 +104,7 @@ bool KvPass::sums_columns() const {
 
 void KvPass::make_scores() {
   if (!selects() || scratch_.score != nullptr) return;  // others fill a store, which has its own
-  scratch_.score =
-      device_.scratch_region().allocate_array<float>("layer scores", scratch_.entries);
+  scratch_.score = device_.scratch_region().allocate_array<float>("layer scores", scratch_.entries);
 }
 
 bool KvPass::selects() const {

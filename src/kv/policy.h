@@ -44,8 +44,8 @@ enum class CutScope {
 
 /// Where the row of a generated token goes.
 enum class DecodeRule {
-  kAppend,  // behind the others: the head grows
-  kRing,    // over the oldest of the recent rows: it does not
+  kAppend,        // behind the others: the head grows
+  kRing,          // over the oldest of the recent rows: it does not
   kReplaceLeast,  // over the row with the least KvRows::score of those that are not recent
 };
 
@@ -167,6 +167,11 @@ class Policy {
   /// lists.n is n_heads, or n_kv_heads where scores_kv_heads()
   virtual void score(Device& device, const LayerScene& scene, const ScoreLists& lists) const = 0;
 };
+
+/// Whether no row is ever dropped.
+inline bool keeps_every_row(const Policy& policy) {
+  return policy.name() == "full" || policy.paging(1).n_read > 0;
+}
 
 /// The methods' names, in the order in which the help lists them.
 std::vector<std::string_view> policy_names();

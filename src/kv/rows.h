@@ -49,9 +49,9 @@ struct KvRows {
   int64_t capacity = 0;                // no head holds more rows, ever: what launches are sized for
   int64_t entries = 0;                 // that there is memory for, of all heads
   int64_t window = 0;                  // places of the text that a token sees; 0: all
-  float* score = nullptr;  // [entries] fp32: attention that each row got so far, see
+  float* score = nullptr;              // [entries] fp32: attention that each row got so far, see
                            // Device::add_column_sums; 0 where there is no row yet; or null
-  KvPages pages = {};      // pages.keys is null where the layer has none
+  KvPages pages = {};  // pages.keys is null where the layer has none
 
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
   /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k

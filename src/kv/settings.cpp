@@ -220,9 +220,8 @@ void check_kv(const KvOptions& options) {
   };
   check_policy_options(options, *policy);
   refuse(options.fill && !policy->scores_rows(), "--kv-fill");
-  const bool keeps_all = options.policy == "full" || policy->paging(1).n_read > 0;
   refuse(options.policy == "full" && options.budget.has_value(), "--kv-budget");
-  if (keeps_all) {
+  if (keeps_every_row(*policy)) {
     refuse(options.sink.has_value(), "--kv-sink");
     refuse(options.recent.has_value(), "--kv-recent");
     refuse(options.recompact > 0, "--kv-recompact");

@@ -37,8 +37,8 @@ uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t ro
   // and a head has a page more than its rows fill.
   const bool pages = extras.paging.n_read > 0;
   const uint64_t at_work = extras.places_in_cache || pages ? 1 : 0;
-  const auto rows = checked_mul(layers + at_work, heads, static_cast<uint64_t>(room) +
-                                                             (pages ? uint64_t{kPageRows} : 0));
+  const auto rows = checked_mul(layers + at_work, heads,
+                                static_cast<uint64_t>(room) + (pages ? uint64_t{kPageRows} : 0));
   const auto bytes =
       rows ? checked_mul(*rows, whole_row_bytes(config, type, extras)) : std::nullopt;
   // Six arrays a layer, four of counters and five of the layer at work, each rounded up.
@@ -49,8 +49,7 @@ uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t ro
   return round_up(*total);
 }
 
-KvStore::KvStore(const ModelConfig& config, Device& device, Region& region,
-                 const RowExtras& extras)
+KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, const RowExtras& extras)
     : config_(config),
       device_(device),
       region_(region),
