@@ -63,7 +63,7 @@ CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(s
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
 
-HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv weights tokenizer
+HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/eval src/kv src/watch weights tokenizer
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
@@ -177,7 +177,7 @@ build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	  $(TEXT_LIBS)
 
 ##@ Measure
-.PHONY: bench bench-gpu eval
+.PHONY: bench bench-gpu eval profile
 # A book in plain text that the bundled model has not read.
 EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
 EVAL_SAMPLES ?= 100
@@ -200,6 +200,10 @@ BENCH_OUT ?= tools/results
 bench-gpu: $(BUILD)/winnow  ## the README's speeds, on the GPU: BENCH_PARTS of tools/bench_gpu.sh
 	WINNOW=$(BUILD)/winnow BENCH_OUT='$(BENCH_OUT)' tools/bench_gpu.sh $(BENCH_PARTS)
 	$(if $(filter tools/results,$(BENCH_OUT)),tools/readme_tables.py)
+
+PROFILE_OUT ?= $(BUILD)/profile
+profile: $(BUILD)/winnow  ## where the time goes: a table, a timeline, nsys and ncu, and what to expect of each
+	WINNOW=$(BUILD)/winnow PROFILE_OUT='$(PROFILE_OUT)' tools/profile.sh $(PROFILE_PARTS)
 
 ##@ Keep in shape
 .PHONY: format format-check lint

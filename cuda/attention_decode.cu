@@ -151,7 +151,8 @@ __device__ void merge_teams(const Softmax (&mine)[kHeads], int head_dim, int n_h
 /// Block (split, h * parts + part, i): rows of the split of KV head h, for query heads
 /// [part * kHeads, ...) of its group, batch row i.
 template <class T, int kLanes, int kHeads>
-__global__ void __launch_bounds__(kThreads) decode_kernel(const Attention<T> a, Partials partials) {
+__global__ void __launch_bounds__(kThreads)
+    attention_decode_kernel(const Attention<T> a, Partials partials) {
   constexpr int kTeams = kThreads / kLanes;
   const int parts = static_cast<int>(ceil_div(a.group, kHeads));
   const int h = static_cast<int>(blockIdx.y) / parts;
@@ -196,7 +197,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const Attention<T> a, 
 /// Block (head, i): the splits of one query, in their order, divided by their sum.
 /// lse [n_heads, n] or null
 template <class T>
-__global__ void merge_kernel(Partials partials, int head_dim, T* out, float* lse) {
+__global__ void attention_decode_merge_kernel(Partials partials, int head_dim, T* out, float* lse) {
   const int64_t query = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
   const float* max = partials.max + partials.index(query, 0);
   const float* sum = partials.sum + partials.index(query, 0);
@@ -243,9 +244,14 @@ void launch(const AttentionArgs& args, const Partials& partials, Stream stream) 
                   grid_size(args.heads.n_kv_heads * ceil_div(args.heads.group(), kHeads)),
                   grid_size(args.n));
   switch (kHeads) {
-    case 1: decode_kernel<T, kLanes, 1><<<grid, kThreads, 0, stream>>>(a, partials); break;
-    case 4: decode_kernel<T, kLanes, 4><<<grid, kThreads, 0, stream>>>(a, partials); break;
-    default: decode_kernel<T, kLanes, kMaxHeads><<<grid, kThreads, 0, stream>>>(a, partials);
+    case 1:
+      attention_decode_kernel<T, kLanes, 1><<<grid, kThreads, 0, stream>>>(a, partials);
+      break;
+    case 4:
+      attention_decode_kernel<T, kLanes, 4><<<grid, kThreads, 0, stream>>>(a, partials);
+      break;
+    default:
+      attention_decode_kernel<T, kLanes, kMaxHeads><<<grid, kThreads, 0, stream>>>(a, partials);
   }
 }
 
@@ -273,8 +279,8 @@ void attention_decode(const AttentionArgs& args, Stream stream) {
     }
     check_launch("attention_decode");
     const dim3 grid(grid_size(heads.n_heads), grid_size(args.n));
-    merge_kernel<<<grid, kThreads, 0, stream>>>(partials, static_cast<int>(heads.head_dim),
-                                                static_cast<T*>(args.out), args.lse);
+    attention_decode_merge_kernel<<<grid, kThreads, 0, stream>>>(
+        partials, static_cast<int>(heads.head_dim), static_cast<T*>(args.out), args.lse);
     check_launch("attention_decode: merge");
   });
 }

@@ -172,7 +172,7 @@ __device__ void finish(const Attention<T>& a, const Share& share, int first_g, i
 /// 8 warps of 208 registers leave 8 warps of 48 to a product of the step (gemv.cuh) beside it.
 template <class T, int kHeadDim>
 __global__ void __maxnreg__(208)
-    decode_kernel(const Attention<T> a, int n_kv_heads, Exchange<kHeadDim> exchange) {
+    attention_decode_mma_kernel(const Attention<T> a, int n_kv_heads, Exchange<kHeadDim> exchange) {
   __shared__ Shared<kHeadDim> shared;
   let_next_begin();
   const int i = static_cast<int>(blockIdx.z);
@@ -232,11 +232,11 @@ void launch(const AttentionArgs& args, Stream stream) {
   const char* const what = "attention_decode: mma";
   const size_t padding = padding_bytes<kHeadDim>(args.gpu);
   check_cuda(
-      cudaFuncSetAttribute(decode_kernel<T, kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(padding)),
+      cudaFuncSetAttribute(attention_decode_mma_kernel<T, kHeadDim>,
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(padding)),
       what);
   launch_early({.grid = grid, .block = dim3(kThreads), .shared_bytes = padding, .stream = stream},
-               what, decode_kernel<T, kHeadDim>, attention_of<T>(args),
+               what, attention_decode_mma_kernel<T, kHeadDim>, attention_of<T>(args),
                static_cast<int>(heads.n_kv_heads), Exchange<kHeadDim>{out, softmax});
 }
 

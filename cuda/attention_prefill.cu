@@ -179,7 +179,7 @@ __device__ void store(const Attention<T>& a, int h, int64_t first, const Queries
 
 /// kDims: elements of a head that a lane holds, at least head_dim / 32.
 template <class T, int kDims>
-__global__ void __launch_bounds__(kThreads) prefill_kernel(const Attention<T> a) {
+__global__ void __launch_bounds__(kThreads) attention_prefill_kernel(const Attention<T> a) {
   extern __shared__ float4 memory[];
   const Tiles tiles(reinterpret_cast<float*>(memory), a.head_dim);
   const int h = static_cast<int>(blockIdx.y);
@@ -227,12 +227,12 @@ void launch(const AttentionArgs& args, Stream stream) {
   const Heads& heads = args.heads;
   const size_t bytes = Tiles::bytes(heads.head_dim);
   check_cuda(
-      cudaFuncSetAttribute(prefill_kernel<T, kDims>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(bytes)),
+      cudaFuncSetAttribute(attention_prefill_kernel<T, kDims>,
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
       "shared memory of attention_prefill");
   const dim3 grid(grid_size(ceil_div(args.n * heads.group(), kQueries)),
                   grid_size(heads.n_kv_heads));
-  prefill_kernel<T, kDims><<<grid, kThreads, bytes, stream>>>(attention_of<T>(args));
+  attention_prefill_kernel<T, kDims><<<grid, kThreads, bytes, stream>>>(attention_of<T>(args));
   check_launch("attention_prefill");
 }
 

@@ -227,7 +227,7 @@ __device__ void store(const Attention<T>& a, int h, int64_t query,
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads) prefill_mma_kernel(const Attention<T> a) {
+__global__ void __launch_bounds__(kThreads) attention_prefill_mma_kernel(const Attention<T> a) {
   extern __shared__ uint4 memory[];
   auto& shared = *reinterpret_cast<Shared<T, kHeadDim>*>(memory);
   const int h = static_cast<int>(blockIdx.y);
@@ -271,12 +271,13 @@ __global__ void __launch_bounds__(kThreads) prefill_mma_kernel(const Attention<T
 template <class T, int kHeadDim>
 void launch(const AttentionArgs& args, Stream stream) {
   constexpr int kBytes = sizeof(Shared<T, kHeadDim>);
-  check_cuda(cudaFuncSetAttribute(prefill_mma_kernel<T, kHeadDim>,
+  check_cuda(cudaFuncSetAttribute(attention_prefill_mma_kernel<T, kHeadDim>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
              "shared memory of attention_prefill");
   const dim3 grid(grid_size(ceil_div(args.n * args.heads.group(), kQueries)),
                   grid_size(args.heads.n_kv_heads));
-  prefill_mma_kernel<T, kHeadDim><<<grid, kThreads, kBytes, stream>>>(attention_of<T>(args));
+  attention_prefill_mma_kernel<T, kHeadDim>
+      <<<grid, kThreads, kBytes, stream>>>(attention_of<T>(args));
   check_launch("attention_prefill_mma");
 }
 

@@ -57,7 +57,8 @@ __device__ __forceinline__ void start_barriers(Shared<S>& shared) {
 
 template <class S>
 __global__ void __launch_bounds__(S::kThreads, 1)
-    prefill_kernel(const __grid_constant__ Maps maps, const __grid_constant__ Problem p) {
+    attention_prefill_sm90_kernel(const __grid_constant__ Maps maps,
+                                  const __grid_constant__ Problem p) {
   extern __shared__ uint8_t memory[];
   constexpr uint32_t kAlign = alignof(Shared<S>);
   const uint32_t before = hopper::shared_address(memory) % kAlign;
@@ -111,12 +112,14 @@ Problem problem_of(const AttentionArgs& args, const PrefillPlan& plan) {
 template <class S>
 void launch(const AttentionArgs& args, const PrefillPlan& plan, Stream stream) {
   constexpr size_t kBytes = sizeof(Shared<S>) + alignof(Shared<S>);
-  check_cuda(cudaFuncSetAttribute(prefill_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(kBytes)),
-             "shared memory of attention_prefill");
+  check_cuda(
+      cudaFuncSetAttribute(attention_prefill_sm90_kernel<S>,
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes)),
+      "shared memory of attention_prefill");
   const Problem problem = problem_of<S>(args, plan);
   const int blocks = plan.stays ? std::min(problem.units, args.gpu.multiprocessors) : problem.units;
-  prefill_kernel<S><<<grid_size(blocks), S::kThreads, kBytes, stream>>>(maps_of<S>(args), problem);
+  attention_prefill_sm90_kernel<S>
+      <<<grid_size(blocks), S::kThreads, kBytes, stream>>>(maps_of<S>(args), problem);
   check_launch("attention_prefill_sm90");
 }
 

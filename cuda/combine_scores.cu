@@ -50,7 +50,8 @@ static_assert(kThreads / kWarp == kWarp);
 
 /// from.score [n_heads, stride]; rows [n_kv_heads]; softmaxes [n_heads]
 __global__ void __launch_bounds__(kThreads)
-    softmax_kernel(ScoreLists from, int group, const int32_t* rows, Softmax* softmaxes) {
+    combine_scores_softmax_kernel(ScoreLists from, int group, const int32_t* rows,
+                                  Softmax* softmaxes) {
   const int64_t head = blockIdx.x;
   const float* scores = from.score + head * from.stride;
   const int64_t n = rows[head / group];
@@ -64,8 +65,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// from.score [n_heads, stride]; to.score [n_kv_heads, stride]; softmaxes [n_heads]
-__global__ void combine_kernel(ScoreLists from, ScoreLists to, GroupScore how, int group,
-                               const int32_t* rows, const Softmax* softmaxes) {
+__global__ void combine_scores_kernel(ScoreLists from, ScoreLists to, GroupScore how, int group,
+                                      const int32_t* rows, const Softmax* softmaxes) {
   const int64_t h = blockIdx.y;
   const int64_t row = int64_t{blockIdx.x} * kRowThreads + threadIdx.x;
   if (row >= rows[h]) return;
@@ -94,10 +95,12 @@ void combine_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
                     const ScoreLists& to, void* workspace, Stream stream) {
   auto* softmaxes = static_cast<Softmax*>(workspace);
   const int group = static_cast<int>(from.n / to.n);
-  softmax_kernel<<<grid_size(from.n), kThreads, 0, stream>>>(from, group, zones.rows, softmaxes);
+  combine_scores_softmax_kernel<<<grid_size(from.n), kThreads, 0, stream>>>(from, group, zones.rows,
+                                                                            softmaxes);
   check_launch("combine_scores: softmax");
   const dim3 grid(blocks_for(zones.max_rows, kRowThreads), grid_size(to.n));
-  combine_kernel<<<grid, kRowThreads, 0, stream>>>(from, to, how, group, zones.rows, softmaxes);
+  combine_scores_kernel<<<grid, kRowThreads, 0, stream>>>(from, to, how, group, zones.rows,
+                                                          softmaxes);
   check_launch("combine_scores");
 }
 

@@ -7,7 +7,9 @@
 #include "cuda/check.h"
 #include "cuda/driver.h"
 #include "cuda/graph.h"
+#include "cuda/nvtx_names.h"
 #include "cuda/pages.h"
+#include "cuda/profilers.h"
 #include "cuda/random.h"
 
 namespace winnow::cuda {
@@ -68,6 +70,7 @@ CudaDevice::OwnedStream CudaDevice::open_stream(int device) {
   check_cuda(cudaSetDevice(device), "start the GPU");
   cudaStream_t stream = nullptr;
   check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
+  name_stream(stream, "winnow");
   return {stream, &cudaStreamDestroy};
 }
 
@@ -100,6 +103,9 @@ void CudaDevice::reserve(const MemoryPlan& plan) {
   kv_[0] = &arena_.add_region("kv", plan.kv);
   kv_[1] = &arena_.add_region("kv again", plan.kv_again);
   scratch_ = &arena_.add_region("scratch", plan.scratch + sampler + winnow + exchange + drawn);
+  for (const Region* region : {weights_, kv_[0], kv_[1], scratch_}) {
+    name_memory(region->reservation(), "winnow " + region->name());
+  }
   sample_workspace_ = scratch_->allocate("sampler", sampler);
   winnow_workspace_ = scratch_->allocate("winnowing", winnow);
   attention_exchange_ = scratch_->allocate("attention exchange", exchange);
@@ -321,6 +327,10 @@ void CudaDevice::advance(const StepState& state) {
 
 std::unique_ptr<Recording> CudaDevice::record(std::function<void()> steps) {
   return make_recording(std::move(steps), stream_.get(), options_.graph);
+}
+
+std::unique_ptr<DeviceProfiler> CudaDevice::open_profiler() {
+  return make_profiler(stream_.get());
 }
 
 }  // namespace winnow::cuda

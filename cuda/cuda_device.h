@@ -119,6 +119,7 @@ class CudaDevice final : public Device {
   void mask_pages(const KvRows& kv) override;
 
   std::unique_ptr<Recording> record(std::function<void()> steps) override;
+  std::unique_ptr<DeviceProfiler> open_profiler() override;
 
  private:
   // One step runs, the next waits behind it: the GPU has always something to do.

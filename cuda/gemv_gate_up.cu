@@ -31,7 +31,7 @@ struct GateUpOutput {
 
 template <class T, int kStages>
 __global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
-    gate_up_kernel(const Weights<T> w, const NormedRow in, const GateUpOutput<T> output) {
+    gemv_gate_up_kernel(const Weights<T> w, const NormedRow in, const GateUpOutput<T> output) {
   multiply<kRows, kStages>(w, NormedInput(in), output);
 }
 
@@ -44,7 +44,7 @@ void gemv_gate_up(const Matrix& w, const NormedRow& in, void* h, const GemvPlan&
   with_half_type(w.type, [&]<class T>(const T*) {
     with_stages<kRows>(plan, [&]<int kStages>(std::integral_constant<int, kStages>) {
       const GateUpOutput<T> output = {static_cast<T*>(h), static_cast<int>(size)};
-      launch_gemv(plan, size, shared_bytes, "gate and up", stream, gate_up_kernel<T, kStages>,
+      launch_gemv(plan, size, shared_bytes, "gate and up", stream, gemv_gate_up_kernel<T, kStages>,
                   weights_of<T>(w), in, output);
     });
   });

@@ -30,7 +30,8 @@ struct SumsToLogits : NeighbourRows<kRows> {
 /// logits [w.rows]
 template <class T, int kRows, int kStages>
 __global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
-    logits_kernel(const Weights<T> w, const NormedRow in, const int32_t* stopped, float* logits) {
+    gemv_logits_kernel(const Weights<T> w, const NormedRow in, const int32_t* stopped,
+                       float* logits) {
   multiply<kRows, kStages>(w, NormedInput(in), SumsToLogits<kRows>(w.rows, stopped, logits));
 }
 
@@ -43,8 +44,8 @@ void gemv_logits(const Matrix& w, const NormedRow& in, const int32_t* stopped, f
   with_half_type(w.type, [&]<class T>(const T*) {
     with_rows_and_stages(plan, [&]<int kRows, int kStages>(std::integral_constant<int, kRows>,
                                                            std::integral_constant<int, kStages>) {
-      launch_gemv(plan, n_groups, shared_bytes, "logits", stream, logits_kernel<T, kRows, kStages>,
-                  weights_of<T>(w), in, stopped, logits);
+      launch_gemv(plan, n_groups, shared_bytes, "logits", stream,
+                  gemv_logits_kernel<T, kRows, kStages>, weights_of<T>(w), in, stopped, logits);
     });
   });
 }

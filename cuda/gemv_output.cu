@@ -34,7 +34,7 @@ struct SumsToResidual : NeighbourRows<kRows> {
 /// in [w.cols] T; x [w.rows]
 template <class T, int kRows, int kStages>
 __global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
-    output_kernel(const Weights<T> w, const void* in, float* x) {
+    gemv_output_kernel(const Weights<T> w, const void* in, float* x) {
   multiply<kRows, kStages>(w, PlainInput<T>(in), SumsToResidual<kRows>(w.rows, x));
 }
 
@@ -47,7 +47,7 @@ void gemv_output(const Matrix& w, const void* in, float* x, const GemvPlan& plan
     with_rows_and_stages(plan, [&]<int kRows, int kStages>(std::integral_constant<int, kRows>,
                                                            std::integral_constant<int, kStages>) {
       launch_gemv(plan, n_groups, shared_bytes, "an output projection", stream,
-                  output_kernel<T, kRows, kStages>, weights_of<T>(w), in, x);
+                  gemv_output_kernel<T, kRows, kStages>, weights_of<T>(w), in, x);
     });
   });
 }

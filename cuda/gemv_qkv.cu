@@ -81,8 +81,8 @@ struct QkvOutput {
 
 template <class T, int kStages>
 __global__ void __launch_bounds__(kBoundThreads, kBoundBlocks)
-    qkv_kernel(const Weights<T> w, const NormedRow in, QkvOutput<T> output,
-               const __grid_constant__ RopeFrequencies frequencies) {
+    gemv_qkv_kernel(const Weights<T> w, const NormedRow in, QkvOutput<T> output,
+                    const __grid_constant__ RopeFrequencies frequencies) {
   output.frequencies = &frequencies;
   multiply<kRows, kStages>(w, NormedInput(in), output);
 }
@@ -105,7 +105,7 @@ void gemv_qkv(const GemvQkvArgs& args, const RopeFrequencies& frequencies, const
                                    .half = static_cast<int>(heads.head_dim) / 2,
                                    .frequencies = nullptr};
       launch_gemv(plan, heads.qkv_size() / 2, shared_bytes, "q, k and v", stream,
-                  qkv_kernel<T, kStages>, weights_of<T>(args.w), args.in, output, frequencies);
+                  gemv_qkv_kernel<T, kStages>, weights_of<T>(args.w), args.in, output, frequencies);
     });
   });
 }

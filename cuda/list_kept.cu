@@ -80,7 +80,7 @@ __device__ uint32_t staying(const Listing& l, int64_t h, int64_t row, int64_t en
 }
 
 /// Block (split, h).
-__global__ void __launch_bounds__(kThreads) count_kernel(const Listing l) {
+__global__ void __launch_bounds__(kThreads) list_kept_count_kernel(const Listing l) {
   using Reduce = cub::BlockReduce<int, kThreads>;
   __shared__ typename Reduce::TempStorage storage;
   const int64_t h = blockIdx.y;
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) count_kernel(const Listing l) {
 }
 
 /// Block (split, h).
-__global__ void __launch_bounds__(kThreads) list_kernel(const Listing l) {
+__global__ void __launch_bounds__(kThreads) list_kept_kernel(const Listing l) {
   using Scan = cub::BlockScan<int, kThreads>;
   __shared__ typename Scan::TempStorage storage;
   const int64_t h = blockIdx.y;
@@ -140,9 +140,9 @@ void list_kept(const KvRows& kv, const Heads& heads, const Zones& zones, const S
                            .lists_per_head = static_cast<int>(lists.n / heads.n_kv_heads),
                            .by_query_head = lists.n == heads.n_heads};
   const dim3 grid(kSplits, grid_size(heads.n_kv_heads));
-  count_kernel<<<grid, kThreads, 0, stream>>>(listing);
+  list_kept_count_kernel<<<grid, kThreads, 0, stream>>>(listing);
   check_launch("list_kept: count");
-  list_kernel<<<grid, kThreads, 0, stream>>>(listing);
+  list_kept_kernel<<<grid, kThreads, 0, stream>>>(listing);
   check_launch("list_kept");
 }
 

@@ -103,7 +103,7 @@ __device__ uint64_t block_min(uint64_t value) {
 }
 
 /// least [kParts]: of each block's share of the logits, key << 32 | id.
-__global__ void least_keys_kernel(Logits logits, uint64_t* least) {
+__global__ void sample_least_keys_kernel(Logits logits, uint64_t* least) {
   let_next_begin();
   wait_for_previous();
   uint64_t value = UINT64_MAX;
@@ -117,7 +117,7 @@ __global__ void least_keys_kernel(Logits logits, uint64_t* least) {
 }
 
 /// least [kParts]
-__global__ void take_least_kernel(const uint64_t* least, StepState state, DrawnSlots drawn) {
+__global__ void sample_take_least_kernel(const uint64_t* least, StepState state, DrawnSlots drawn) {
   let_next_begin();
   wait_for_previous();
   if (*state.stopped != 0) return;
@@ -132,7 +132,7 @@ __global__ void take_least_kernel(const uint64_t* least, StepState state, DrawnS
 // ---- a draw ----
 
 /// keys, ids [n]
-__global__ void make_keys_kernel(Logits logits, uint32_t* keys, int32_t* ids) {
+__global__ void sample_make_keys_kernel(Logits logits, uint32_t* keys, int32_t* ids) {
   const auto id = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
   if (id >= logits.n) return;
   keys[id] = logits.key(id);
@@ -159,7 +159,8 @@ __device__ double exp_portable(double x) {
 }
 
 /// keys [n] sorted; weights [n]
-__global__ void weigh_kernel(const uint32_t* keys, int32_t n, float temperature, double* weights) {
+__global__ void sample_weigh_kernel(const uint32_t* keys, int32_t n, float temperature,
+                                    double* weights) {
   const auto i = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
   if (i >= n) return;
   const double below = __dsub_rn(double{logit_of(keys[i])}, double{logit_of(keys[0])});
@@ -266,7 +267,7 @@ __device__ int32_t draw_index(const Draw& draw, int32_t n, double drawn) {
 }
 
 __global__ void __launch_bounds__(kDrawThreads)
-    draw_kernel(Draw draw, StepState state, DrawnSlots drawn) {
+    sample_draw_kernel(Draw draw, StepState state, DrawnSlots drawn) {
   if (*state.stopped != 0) return;
   const LogitsFault fault = fault_of(draw.keys[0]);
   if (fault != LogitsFault::kNone) {
@@ -329,9 +330,9 @@ Workspace cut(void* memory, int32_t n, size_t n_sort_bytes) {
 void take_greatest(const SampleArgs& args, const Logits& logits, Stream stream) {
   auto* least = static_cast<uint64_t*>(args.workspace);  // [kParts]
   launch_early({.grid = kParts, .block = kThreads, .stream = stream}, "sample: least keys",
-               least_keys_kernel, logits, least);
+               sample_least_keys_kernel, logits, least);
   launch_early({.grid = 1, .block = kParts, .stream = stream}, "sample: take least",
-               take_least_kernel, least, args.state, args.drawn);
+               sample_take_least_kernel, least, args.state, args.drawn);
 }
 
 void draw(const SampleArgs& args, const Logits& logits, Stream stream) {
@@ -339,18 +340,18 @@ void draw(const SampleArgs& args, const Logits& logits, Stream stream) {
   const int32_t top_k = args.options.top_k;
   const int32_t n = top_k > 0 && top_k < args.n_ids ? top_k : args.n_ids;
 
-  make_keys_kernel<<<grid_size(ceil_div(args.n_ids, kThreads)), kThreads, 0, stream>>>(
+  sample_make_keys_kernel<<<grid_size(ceil_div(args.n_ids, kThreads)), kThreads, 0, stream>>>(
       logits, space.keys, space.ids);
   check_launch("sample: make keys");
   check_cuda(
       cub::DeviceRadixSort::SortPairs(space.sort, space.sort_bytes, space.keys, space.sorted_keys,
                                       space.ids, space.sorted_ids, args.n_ids, 0, 32, stream),
       "sort logits");
-  weigh_kernel<<<grid_size(ceil_div(n, kThreads)), kThreads, 0, stream>>>(
+  sample_weigh_kernel<<<grid_size(ceil_div(n, kThreads)), kThreads, 0, stream>>>(
       space.sorted_keys, n, args.options.temperature, space.weights);
   check_launch("sample: weigh");
   const Draw request = {space.sorted_keys, space.sorted_ids, space.weights, n, args.options};
-  draw_kernel<<<1, kDrawThreads, 0, stream>>>(request, args.state, args.drawn);
+  sample_draw_kernel<<<1, kDrawThreads, 0, stream>>>(request, args.state, args.drawn);
   check_launch("sample: draw");
 }
 

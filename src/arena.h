@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,6 +116,11 @@ class Region {
   const std::string& name() const { return name_; }
   uint64_t used() const { return used_; }            // bytes in live allocations
   uint64_t committed() const { return committed_; }  // bytes of memory behind the region
+
+  /// The address space; nothing where every allocation is a block of its own.
+  std::span<const std::byte> reservation() const {
+    return {base_, base_ == nullptr ? 0 : reserved_};
+  }
 
  private:
   friend class Arena;

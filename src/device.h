@@ -13,6 +13,7 @@
 
 #include "src/arena.h"
 #include "src/base/dtype.h"
+#include "src/device_profiler.h"
 #include "src/kv/rows.h"
 #include "src/sampler.h"
 #include "weights/loader.h"
@@ -73,7 +74,8 @@ struct StepState {
 /// Bytes that a run may need at most, region by region: address space is reserved for so much.
 struct MemoryPlan {
   uint64_t weights = 0;
-  uint64_t kv = 0;  // K/V rows, positions, masks
+  uint64_t o_factors = 0;  // of these: LayerWeights::o_factor, where they are to be made
+  uint64_t kv = 0;         // K/V rows, positions, masks
   uint64_t kv_again =
       0;  // a second time, where a cache is made anew beside the one that it replaces
   uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
@@ -364,6 +366,10 @@ class Device : public WeightSink {
   /// a device may call it now, once, and replay what it launched (a CUDA graph), or at every run.
   /// Nothing is computed yet.
   virtual std::unique_ptr<Recording> record(std::function<void()> steps) = 0;
+
+  /// Watches what runs on the device from now on. Null where there is nothing to watch: each step
+  /// is done when it returns. Fails with kDevice.
+  virtual std::unique_ptr<DeviceProfiler> open_profiler() { return nullptr; }
 };
 
 }  // namespace winnow

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/prompt_statistics.h"
 #include "src/query_window.h"
 #include "src/scratch_scope.h"
 
@@ -29,9 +31,10 @@ uint64_t Sequence::scratch_bytes(const ModelConfig& config, const Device& device
   const auto row = static_cast<uint64_t>(config.hidden_size) * sizeof(float) + 2 * sizeof(int32_t);
   const uint64_t queries =
       static_cast<uint64_t>(kMaxQueries * config.q_size()) * dtype_size(device.compute_type());
-  return queries + static_cast<uint64_t>(n_tokens + 1) * row +
-         activation_bytes(config, device, chunk) + activation_bytes(config, device, 1) +
-         static_cast<uint64_t>(config.vocab_size) * 5 + kAllocations * Region::kAlignment;
+  return queries + PromptStatistics::scratch_bytes(config) +
+         static_cast<uint64_t>(n_tokens + 1) * row + activation_bytes(config, device, chunk) +
+         activation_bytes(config, device, 1) + static_cast<uint64_t>(config.vocab_size) * 5 +
+         kAllocations * Region::kAlignment;
 }
 
 Sequence::Sequence(const Network& network, int64_t capacity, int64_t prefill_rows)
@@ -166,24 +169,30 @@ void Sequence::run_prompt(const Batch& prompt, std::span<KvPass* const> passes,
   const ModelConfig& c = network_.config;
   const int64_t chunk = std::min(options_.prefill_rows, prompt.n);
   int64_t n_queries = 1;
+  bool wants_statistics = false;
   bool sums_columns = false;
   for (const KvPass* pass : passes) {
     n_queries = std::max(n_queries, pass->needs().queries);
+    wants_statistics = wants_statistics || pass->needs().query_statistics;
     sums_columns = sums_columns || pass->sums_columns();
   }
   if (sums_columns) passes.front()->make_scores();
   const Activations a = make_activations(chunk, sums_columns);
   QueryWindow queries(c, device_, std::min(n_queries, prompt.n));
+  std::optional<PromptStatistics> statistics;
+  if (wants_statistics) statistics.emplace(c, device_);
   uint64_t done = 0;
   const auto total = static_cast<uint64_t>(c.n_layers * prompt.n);
   device_.embed(network_.weights.embedding, prompt);
   for (int64_t l = 0; l < c.n_layers; ++l) {
     KvRows kv = windowed(passes.front()->open_layer(l));
+    if (statistics) statistics->begin_layer();
     for (int64_t first = 0; first < prompt.n; first += chunk) {
       const Batch rows = slice(prompt, first, std::min(chunk, prompt.n - first), c.hidden_size);
       kv.appended = first;
       run_layer(l, rows, a, kv);
       queries.take(a.q, first, rows.n, prompt.n);
+      if (statistics) statistics->add(rows, a);
       if (l == c.n_layers - 1 && hooks.final_rows) hooks.final_rows(rows, a);
       done += static_cast<uint64_t>(rows.n);
       if (hooks.progress) hooks.progress(done, total);
@@ -191,6 +200,7 @@ void Sequence::run_prompt(const Batch& prompt, std::span<KvPass* const> passes,
     LayerRows layer = passes.front()->rows_of(l, kv);
     layer.weights = &network_.weights.layers[static_cast<size_t>(l)];
     queries.show(layer);
+    if (statistics) statistics->show(layer, prompt.length - prompt.n, prompt.n);
     if (hooks.layer_rows) hooks.layer_rows(layer);
     for (KvPass* pass : passes) pass->close_layer(layer);
   }

@@ -1,12 +1,9 @@
 // Queries and keys of a prompt as .npy files, so that what was kept can be checked by other means.
 #pragma once
 
-#include <filesystem>
-#include <vector>
-
 #include "src/device.h"
+#include "src/dump_place.h"
 #include "src/kv/pass.h"
-#include "weights/config.h"
 
 namespace winnow {
 
@@ -19,20 +16,15 @@ namespace winnow {
 /// in fp32. A later prompt's files replace an earlier one's.
 class LayerDump {
  public:
-  /// Makes `dir` where it is not there. `layers`: which; none for all. Fails with kIo, and with
-  /// kUsage for layers that the model does not have.
-  LayerDump(std::filesystem::path dir, std::vector<int32_t> layers, const ModelConfig& config);
+  explicit LayerDump(const DumpPlace& place) : place_(place) {}
 
   /// Fails with kIo.
   void write(Device& device, const LayerRows& layer) const;
 
  private:
-  std::filesystem::path file(int64_t layer, const char* name) const;
   void write_keys(Device& device, const LayerRows& layer) const;
 
-  std::filesystem::path dir_;
-  std::vector<int32_t> layers_;
-  ModelConfig config_;
+  DumpPlace place_;
 };
 
 }  // namespace winnow

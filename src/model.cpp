@@ -1,5 +1,6 @@
 #include "src/model.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "src/base/format_bytes.h"
 #include "src/cpu/cpu_device.h"
 #include "src/kv/selector.h"
+#include "src/output_factor.h"
 #include "src/random_model.h"
 
 namespace winnow {
@@ -83,7 +85,10 @@ MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunS
     scratch += KvPass::scratch_bytes(files.config, device, shape.kv, shape.kv_plan.layer_rows,
                                      shape.kv_room());
   }
-  return {.weights = files.plan.bytes,
+  const bool factors = shape.kv.policy && shape.kv.policy->needs().o_factors;
+  const uint64_t factor_bytes = factors ? output_factor_bytes(files.config) : 0;
+  return {.weights = files.plan.bytes + factor_bytes,
+          .o_factors = factor_bytes,
           .kv = kv,
           .kv_again = shape.kv_plan.twice ? kv : 0,
           .scratch = scratch};
@@ -91,10 +96,12 @@ MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunS
 
 MemoryPlan plan_memory_together(const ModelFiles& files, const Device& device,
                                 std::span<const RunShape> shapes) {
-  MemoryPlan all{.weights = files.plan.bytes};
+  MemoryPlan all;
   uint64_t most = 0;  // of the prompt, the layer of full K/V and one selection: they are there once
   for (const RunShape& shape : shapes) {
     const MemoryPlan one = plan_memory(files, device, shape);
+    all.weights = std::max(all.weights, one.weights);
+    all.o_factors = std::max(all.o_factors, one.o_factors);
     all.kv += one.kv;
     all.kv_again += one.kv_again;
     // Beside them each has its step's activations and its selection.
@@ -146,6 +153,7 @@ Model load_model(const ModelFiles& files, std::unique_ptr<Device> device, const 
   model.weights = files.random_weights ? draw_weights(files.config, files.plan, *model.device)
                                        : load_weights(files.checkpoint, files.plan, files.config,
                                                       *model.device, progress);
+  if (plan.o_factors > 0) make_output_factors(model.config, *model.device, model.weights);
   const auto stop = std::chrono::steady_clock::now();
   model.load_ms = std::chrono::duration<double, std::milli>(stop - start).count();
   return model;

@@ -103,7 +103,7 @@ TEST_CASE("cli kv refused: words that are none of the known, which are listed") 
   const TinyDir tiny;
   for (const char* policy : {"nope", "", "Sage", "sage ", "sag"}) {
     fails(run_of(tiny, {"--kv-policy", policy, "--kv-budget", "8"}), 2,
-          {"--kv-policy must be full, sage, streaming or random", "'" + std::string(policy) + "'"});
+          {"--kv-policy must be full, sage, laprox, ", "'" + std::string(policy) + "'"});
   }
   const Words sage = {"--kv-policy", "sage", "--kv-budget", "8"};
   fails(run_of(tiny, joined(sage, {"--kv-group", "min"})), 2,

@@ -299,7 +299,7 @@ TEST_CASE("eval options: every policy comes with every budget, full once") {
 }
 
 TEST_CASE("eval options: policies and budgets that are none") {
-  const std::string_view known = "--kv-policy must be a list of full, sage, streaming or random";
+  const std::string_view known = "--kv-policy must be a list of full, sage, laprox, ";
   for (const char* list : {"", ",", "best", "full,", ",sage", "full,,sage", "Sage", "sage, full"}) {
     refuse_needle({"--kv-policy", list}, {known});
   }

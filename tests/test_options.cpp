@@ -35,8 +35,8 @@ TEST_CASE("options: the defaults of generate") {
   CHECK(options.stop_strings.empty());
   CHECK_FALSE(options.ignore_eos);
   CHECK_FALSE(options.then_prompt.has_value());
-  CHECK(options.dump_dir.empty());
-  CHECK(options.dump_layers.empty());
+  CHECK(options.dump.dir.empty());
+  CHECK(options.dump.layers.empty());
   CHECK_FALSE(options.echo);
   CHECK_FALSE(options.logprobs.has_value());
   CHECK(options.output.format == Format::kText);
@@ -92,8 +92,8 @@ TEST_CASE("options: everything that generate takes") {
   CHECK(options.model.color == ColorMode::kNever);
   CHECK(options.model.progress == ProgressMode::kAlways);
   CHECK(options.then_prompt == "more");
-  CHECK(options.dump_dir == "dir");
-  CHECK(options.dump_layers == std::vector<int32_t>{5, 0});
+  CHECK(options.dump.dir == "dir");
+  CHECK(options.dump.layers == std::vector<int32_t>{5, 0});
 }
 
 TEST_CASE("options: an option's other names") {
@@ -325,7 +325,7 @@ TEST_CASE("options: a second text is not empty") {
 }
 
 TEST_CASE("options: layers to dump need a place to dump them in") {
-  CHECK(generate({"--dump", "d", "--dump-layers", "0"}).dump_layers == std::vector<int32_t>{0});
+  CHECK(generate({"--dump", "d", "--dump-layers", "0"}).dump.layers == std::vector<int32_t>{0});
   refuse_generate({"--dump-layers", "0"}, {"--dump-layers needs --dump"});
   for (const char* layers : {"", ",", "-1", "1,", "a", "0-3"}) {
     refuse_generate({"--dump", "d", "--dump-layers", layers}, {"--dump-layers", "1,2,3"});

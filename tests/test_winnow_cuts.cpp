@@ -15,6 +15,10 @@ TEST_CASE("cuts: the running cut over the model is the cut over all layers at on
   check_cut(load_tiny, DType::kF32, CutScope::kModel);
 }
 
+TEST_CASE("methods: each keeps what its budget promises, in every order of prefill") {
+  check_every_method(load_tiny, DType::kF32);
+}
+
 TEST_CASE("cuts: the cut of lists that lie end to end is split with its ties") {
   const float score = 2.5F;
   const std::vector<Cut> cuts = split_cut({score, 23}, 8, 10, 3);

@@ -69,7 +69,10 @@ class Passes {
       compact.push_back(sequence.compact_ms() * 1e-3);
       return watch.seconds();
     };
-    read(tokens.first(static_cast<size_t>(warm_up_rows(n))));
+    {
+      const Unwatched warm_up(scene_.watched);
+      read(tokens.first(static_cast<size_t>(warm_up_rows(n))));
+    }
     compact.clear();
     BenchRecord record = new_record(BenchKind::kPrefill, method, kv);
     record.tokens = n;
@@ -90,14 +93,7 @@ class Passes {
     SequenceOptions made_for = sequence_options(run.kv, run.capacity);
     made_for.prefill_rows = 1;
     Sequence sequence(scene_.model.network(), made_for);
-    std::unique_ptr<KvStore> store = sequence.new_store();
-    fill_store(*store, scene_.device(), scene_.config(), run.kv, depth, run.head);
-    sequence.adopt(std::move(store), depth);
-    sequence.set_next_token(1);
-    sequence.decode();  // leaves the logits that the first draw needs
-    if (run.take_back) sequence.take_back(1);
-    step(sequence, kWarmUpTokens);
-    if (run.take_back) sequence.take_back(kWarmUpTokens);
+    warm_up(sequence, run, depth);
     const double before = rows_a_head(sequence);
     double after = before;
     BenchRecord record = new_record(BenchKind::kDecode, method, run.kv);
@@ -112,6 +108,7 @@ class Passes {
     // A token sees its own row, too, which a ring puts over an older one.
     const double older = (before + after - (run.head.ring_rows > 0 ? 2 : 1)) / 2;
     record.cost = static_cast<double>(n) * token_cost(scene_.shape, older);
+    record.older = older;
     add(record);
   }
 
@@ -138,6 +135,19 @@ class Passes {
     const int64_t asked = scene_.options.compute.prefill_rows;
     const int64_t chunk = asked > 0 ? asked : scene_.device().default_prefill_rows();
     return n <= chunk ? n : chunk + n % chunk;
+  }
+
+  /// Fills the cache and draws until everything is ready.
+  void warm_up(Sequence& sequence, const DecodeRun& run, int64_t depth) const {
+    const Unwatched unwatched(scene_.watched);
+    std::unique_ptr<KvStore> store = sequence.new_store();
+    fill_store(*store, scene_.device(), scene_.config(), run.kv, depth, run.head);
+    sequence.adopt(std::move(store), depth);
+    sequence.set_next_token(1);
+    sequence.decode();  // leaves the logits that the first draw needs
+    if (run.take_back) sequence.take_back(1);
+    step(sequence, kWarmUpTokens);
+    if (run.take_back) sequence.take_back(kWarmUpTokens);
   }
 
   /// Draws a token, and returns the seconds in which `n` tokens went through the network, each

@@ -31,6 +31,7 @@ struct BenchRecord {
   std::vector<double> seconds;    // of each repeat, for a kernel of one call; ascending
   Cost cost;                      // in so many seconds
   double of_seconds = 0;          // kCompact: the median time of the prefill
+  double older = 0;               // kDecode: rows that a token finds in a KV head, on average
 
   /// "tokens/s", "ms", "us".
   const char* unit() const;

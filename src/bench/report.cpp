@@ -1,27 +1,16 @@
 #include "src/bench/report.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 #include <vector>
 
+#include "src/bench/number_text.h"
 #include "src/cli/table.h"
 
 namespace winnow {
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
-
-std::string number(double x, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.*f", digits, x);
-  return text;
-}
-
-/// Four digits that count, more or less.
-std::string short_number(double x) {
-  return number(x, x < 10 ? 3 : x < 100 ? 2 : 1);
-}
 
 std::vector<TableColumn> columns() {
   return {{"name", -17}, {"tokens", 7}, {"depth", 7}, {"policy", -9}, {"budget", 7},
@@ -51,7 +40,7 @@ std::vector<std::string> cells(const BenchRecord& record, const Ceilings& ceilin
           record.unit(),
           speed,
           unit,
-          number(100 * record.share(ceilings), 1) + "%",
+          fixed_number(100 * record.share(ceilings), 1) + "%",
           short_number(std::min(first, last)),
           short_number(std::max(first, last)),
           std::to_string(record.seconds.size())};
@@ -91,6 +80,12 @@ std::string bench_flags(const BenchOptions& options) {
   return flags.empty() ? flags : flags.substr(1);
 }
 
+OrderedJson ceilings_json(const Ceilings& ceilings) {
+  return {{"read_GBps", ceilings.read_gbps},
+          {"copy_GBps", ceilings.copy_gbps},
+          {"gemm_TFLOPs", ceilings.gemm_tflops}};
+}
+
 OrderedJson record_json(const BenchRecord& record, const BenchRun& run, uint64_t arena_bytes) {
   const bool decode = record.kind == BenchKind::kDecode;
   std::vector<double> runs;
@@ -112,9 +107,7 @@ OrderedJson record_json(const BenchRecord& record, const BenchRun& run, uint64_t
     json["GBps"] = record.gigabytes_per_second();
     json["TFLOPs"] = record.teraflops();
   }
-  json["ceiling"] = {{"read_GBps", run.ceilings.read_gbps},
-                     {"copy_GBps", run.ceilings.copy_gbps},
-                     {"gemm_TFLOPs", run.ceilings.gemm_tflops}};
+  json["ceiling"] = ceilings_json(run.ceilings);
   json["gpu"] = run.gpu;
   json["driver"] = run.driver;
   json["commit"] = run.commit;

@@ -25,6 +25,8 @@ struct BenchRun {
 /// fields for are left out.
 std::string bench_flags(const BenchOptions& options);
 
+nlohmann::ordered_json ceilings_json(const Ceilings& ceilings);
+
 /// `arena_bytes`: the most that the run has held so far.
 nlohmann::ordered_json record_json(const BenchRecord& record, const BenchRun& run,
                                    uint64_t arena_bytes);

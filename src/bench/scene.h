@@ -14,6 +14,7 @@
 #include "src/device.h"
 #include "src/kv/settings.h"
 #include "src/model.h"
+#include "src/watch/watched_device.h"
 
 namespace winnow {
 
@@ -28,6 +29,7 @@ struct BenchScene {
   const BenchOptions& options;
   const Model& model;
   CostShape shape;
+  WatchedDevice* watched = nullptr;  // the device, where its warm-ups are not to be heard
 
   const ModelConfig& config() const { return model.config; }
   Device& device() const { return *model.device; }

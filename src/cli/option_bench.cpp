@@ -6,6 +6,7 @@
 
 #include "src/bench/kernel_names.h"
 #include "src/cli/option_kv.h"
+#include "src/cli/option_profile.h"
 #include "src/cli/option_shared.h"
 
 namespace winnow {
@@ -46,20 +47,21 @@ std::string kernel_lines(size_t width, const std::string& indent) {
 }  // namespace
 
 std::string bench_summary() {
-  return "Measures prefill and decode, each by itself, or single steps with --kernel, beside what "
-         "the\n"
-         "machine's memory and cores reach in the same run.\n"
+  return "Measures prefill and decode, each by itself, what ran in them with --kernels, or single "
+         "steps\n"
+         "with --kernel, beside what the machine's memory and cores reach in the same run.\n"
          "  prefill   reads a prompt of -p tokens; compact is the part of it that dropped rows\n"
          "  decode    draws -n tokens over a cache of -d: as many K/V rows as the policy and its "
          "budget\n"
          "            keep of a prompt of -d tokens, filled with random numbers and never read as "
          "text\n"
-         "  kernels   " +
+         "  kernels   --kernels: where the time of both goes, kernel by kernel and step by step\n"
+         "  steps     --kernel: " +
          kernel_lines(96, "            ") +
          "\n"
          "  share     prefill: FLOPs, of the matrix product's; decode: bytes that must be read, of "
          "a\n"
-         "            read-only stream's; kernels: the greater of the two; compact: of the prefill";
+         "            read-only stream's; others: the greater of the two; compact: of the prefill";
 }
 
 void add_bench_options(OptionSet& set, BenchOptions& options) {
@@ -72,11 +74,15 @@ void add_bench_options(OptionSet& set, BenchOptions& options) {
                   options.depths, kCounts);
   set.add_number({"-r,--repetitions", "N", "how often each is measured, 1 to 1000"},
                  options.repetitions, Range<int32_t>{1, 1000});
-  set.add_value(
+  const CLI::Option* const steps = set.add_value(
       {"--kernel", "LIST", "steps alone, at -p rows or over -d: names, or all (default none)"},
       [&options](const std::string& name, const std::string& value) {
         options.kernels = read_kernels(name, value);
       });
+  const CLI::Option* const table = set.add_flag(
+      {"--kernels", "", "the passes of -p and -n, kernel by kernel as they run (default off)"},
+      [&options] { options.kernel_table = true; });
+  set.exclude(steps, table);
   set.add_path({"--config", "FILE",
                 "a config.json instead of a model, with --random-weights (default none)"},
                options.shape_file);
@@ -88,6 +94,7 @@ void add_bench_options(OptionSet& set, BenchOptions& options) {
   add_kv_lists(set, options.policies, options.budgets, "(default none)");
   add_kv_details(set, options.kv);
   add_compute_options(set, options.compute);
+  add_profile_options(set, options.profile);
 }
 
 void check_bench(BenchOptions& options) {
@@ -103,6 +110,19 @@ void check_bench(BenchOptions& options) {
       options.generated_tokens.empty()) {
     fail(ExitCode::kUsage, "'winnow bench' has nothing to measure: -p and -n are 0");
   }
+  const bool watched = !options.profile.trace.empty() || options.profile.range.has_value();
+  if (watched && !options.kernels.empty()) {
+    fail(ExitCode::kUsage,
+         "--trace and --profile-range watch whole passes, which --kernel has none of");
+  }
+  const bool drops =
+      std::ranges::any_of(options.policies, [](const auto& p) { return p != "full"; });
+  check_profile(options.profile, options.compute,
+                {.prefill = !options.prompt_tokens.empty(),
+                 .decode = !options.generated_tokens.empty(),
+                 .compact = drops && !options.prompt_tokens.empty()});
+  // What a graph replays cannot be told by the step that it belongs to.
+  if (options.kernel_table) options.compute.graph = false;
   bench_methods(options);
 }
 

@@ -9,6 +9,7 @@
 #include "src/cli/option_chat.h"
 #include "src/cli/option_eval.h"
 #include "src/cli/option_kv.h"
+#include "src/cli/option_profile.h"
 #include "src/cli/option_set.h"
 #include "src/cli/option_shared.h"
 
@@ -24,13 +25,6 @@ void add_prompt_options(OptionSet& set, GenerateOptions& options) {
   add_bos(set, options.bos);
   set.add_flag({"--strict-utf8", "", "refuse a text that is not valid UTF-8 (default off)"},
                [&options] { options.strict_utf8 = true; });
-}
-
-void add_dump(OptionSet& set, GenerateOptions& options) {
-  set.add_path({"--dump", "DIR", "each layer's last query and keys, as .npy (default none)"},
-               options.dump_dir);
-  set.add_numbers({"--dump-layers", "LIST", "of these layers only, like 0,5 (default all)"},
-                  options.dump_layers, Range<int32_t>{0, kMaxInt32});
 }
 
 void add_generate_options(OptionSet& set, GenerateOptions& options) {
@@ -53,16 +47,18 @@ void add_generate_options(OptionSet& set, GenerateOptions& options) {
   set.add_number({"--logprobs", "K", "log probabilities, K others a token, 0 to 20 (default off)"},
                  options.logprobs, Range<int32_t>{0, 20});
   add_compute_options(set, options.compute);
-  add_dump(set, options);
+  add_dump_options(set, options.dump);
+  add_profile_options(set, options.profile);
 }
 
 void check_generate(GenerateOptions& options) {
   if (options.logprobs && options.output.format == Format::kText) {
     fail(ExitCode::kUsage, "--logprobs needs --json or --jsonl");
   }
-  if (!options.dump_layers.empty() && options.dump_dir.empty()) {
-    fail(ExitCode::kUsage, "--dump-layers needs --dump DIR");
-  }
+  check_dump(options.dump, options.compute);
+  const bool drops = options.kv.policy != "full" || !options.cache.load.empty();
+  check_profile(options.profile, options.compute,
+                {.decode = options.max_tokens != 0, .compact = drops});
   options.kv.policy_options.seed = options.seed.value_or(0);
   if (options.cache.load.empty()) return check_kv(options.kv);
   if (options.bos == BosMode::kYes) {
@@ -101,9 +97,11 @@ void add_logits_options(OptionSet& set, LogitsOptions& options) {
   set.begin_group("Result");
   set.add_path({"-o,--output", "FILE.npy", "float32 [tokens, vocab] (required)"}, options.file);
   add_compute_options(set, options.compute);
+  add_dump_options(set, options.dump);
 }
 
-void check_logits(const LogitsOptions& options) {
+void check_logits(LogitsOptions& options) {
+  check_dump(options.dump, options.compute);
   if (options.file.empty()) fail(ExitCode::kUsage, "'winnow logits' needs a result file: -o FILE");
   if (options.file == "-") fail(ExitCode::kUsage, "--output of 'winnow logits' must be a file");
 }

@@ -57,7 +57,10 @@ void add_policy_options(OptionSet& set, PolicyOptions& own) {
   set.add_choice<std::optional<bool>>(
       {"--kv-normalize", "", "laprox: a layer's scores add up to 1 (default yes)"}, own.normalize,
       {{"yes", true}, {"no", false}});
-  set.add_number({"--kv-chunk", "N", "chunkkv: rows that stay together (default 20)"}, own.chunk,
+  set.add_choice<std::optional<bool>>(
+      {"--kv-pool-what", "", "laprox: pooled are scores, or attention alone (default score)"},
+      own.pool_attention, {{"score", false}, {"attention", true}});
+  set.add_number({"--kv-chunk", "N", "chunkkv: rows that stay together (default 10)"}, own.chunk,
                  Range<int64_t>{1, kMaxRows});
 }
 
@@ -171,8 +174,11 @@ KvOptions meaningful(const KvOptions& details, const Policy& policy) {
   const OwnOptions has = policy.own_options();
   if (!has.window) own.window.reset();
   if (!has.pool) own.pool.reset();
-  if (!has.terms) own.terms.reset();
-  if (!has.normalize) own.normalize.reset();
+  if (!has.laprox) {
+    own.terms.reset();
+    own.normalize.reset();
+    own.pool_attention.reset();
+  }
   if (!has.chunk) own.chunk.reset();
   const bool by_score = policy.decode_rule() == DecodeRule::kReplaceLeast;
   if (by_score) method.sink.reset();
@@ -234,7 +240,7 @@ void add_cache_files(OptionSet& set, CacheOptions& cache) {
                        {"--kv-policy", "--kv-budget", "--kv-sink", "--kv-recent", "--kv-group",
                         "--kv-fill", "--kv-recompact", "--kv-reselect", "--kv-positions",
                         "--kv-window", "--kv-pool", "--kv-cut", "--kv-terms", "--kv-normalize",
-                        "--kv-chunk", "--prefill", "--evict-chunk"}) {
+                        "--kv-pool-what", "--kv-chunk", "--prefill", "--evict-chunk"}) {
                     if (set.given(option)) cache.kv_given.push_back(option);
                   }
                 });

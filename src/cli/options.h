@@ -13,6 +13,7 @@
 #include "src/eval/settings.h"
 #include "src/kv/settings.h"
 #include "src/sampler.h"
+#include "src/watch/phase.h"
 
 namespace winnow {
 
@@ -68,6 +69,18 @@ struct CacheOptions {
   std::vector<std::string> kv_given;  // with `load`: the --kv options that must be the file's
 };
 
+/// For whoever wants to see what a run does.
+struct ProfileOptions {
+  std::filesystem::path trace;  // .json: a timeline; empty: none
+  std::optional<Phase> range;   // where profilers of CUDA look, if told to; nothing: nowhere
+};
+
+/// Intermediate results as files.
+struct DumpOptions {
+  std::filesystem::path dir;    // empty: nowhere
+  std::vector<int32_t> layers;  // none is negative; empty: all
+};
+
 struct GenerateOptions {
   ModelOptions model;
   ComputeOptions compute;
@@ -88,8 +101,8 @@ struct GenerateOptions {
   std::filesystem::path kv_map;   // .html of the same; empty: none
   std::filesystem::path kv_dump;  // .json: positions and masks; empty: none
 
-  std::filesystem::path dump_dir;    // where layers' queries and keys go; empty: nowhere
-  std::vector<int32_t> dump_layers;  // none is negative; empty: all
+  DumpOptions dump;
+  ProfileOptions profile;
 
   bool echo = false;                // the prompt comes before the generated text
   std::optional<int32_t> logprobs;  // alternatives listed for each token, 0..20; JSON formats only
@@ -134,6 +147,7 @@ struct LogitsOptions {
   TextSource prompt;
   BosMode bos = BosMode::kAuto;  // of `prompt`; ids are used as they are
   std::filesystem::path file;    // .npy
+  DumpOptions dump;
 };
 
 struct BenchOptions {
@@ -144,6 +158,8 @@ struct BenchOptions {
   std::vector<int64_t> depths = {0};              // tokens in the cache before
   int32_t repetitions = 5;
   std::vector<std::string> kernels;  // instead of whole passes: steps of a device, by name
+  bool kernel_table = false;         // whole passes, taken apart into what ran in them
+  ProfileOptions profile;            // of whole passes
   std::filesystem::path shape_file;  // with random_weights: what is timed instead of a model
   bool random_weights = false;
   std::vector<std::string> policies = {"full"};

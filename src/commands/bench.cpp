@@ -2,16 +2,20 @@
 // machine reaches.
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "src/bench/commit.h"
+#include "src/bench/kernel_report.h"
+#include "src/bench/kernel_table.h"
 #include "src/bench/kernels.h"
 #include "src/bench/passes.h"
 #include "src/bench/report.h"
 #include "src/commands/commands.h"
 #include "src/commands/session.h"
+#include "src/commands/watching.h"
 
 namespace winnow {
 namespace {
@@ -50,6 +54,34 @@ std::string ceilings_line(const Ceilings& ceilings) {
   return line;
 }
 
+/// Runs what is asked for, which `add` takes record by record.
+void run_measurements(const BenchScene& scene, const AddRecord& add) {
+  if (scene.options.kernels.empty()) {
+    bench_passes(scene, add);
+  } else {
+    bench_kernels(scene, add);
+  }
+}
+
+void report_records(const BenchScene& scene, const BenchRun& run) {
+  BenchReport report(scene.options.output, run);
+  run_measurements(scene, [&](const BenchRecord& record) {
+    report.add(record, scene.device().arena().high_water());
+  });
+  report.finish();
+}
+
+/// What ran in the passes, instead of how long they took.
+void report_kernels(const BenchScene& scene, const BenchRun& run, KernelTable& table) {
+  KernelReport report(scene.options.output, run);
+  run_measurements(scene, [&](const BenchRecord& record) {
+    if (record.kind == BenchKind::kCompact) return;
+    scene.watched->watch().close();
+    report.add(record, table.take(record), table.timer());
+  });
+  report.finish();
+}
+
 }  // namespace
 
 ExitCode run_bench(const BenchOptions& options) {
@@ -58,7 +90,17 @@ ExitCode run_bench(const BenchOptions& options) {
       options.random_weights ? open_shape(options.shape_file) : open_network(options.model.dir),
       console);
   const int64_t context = context_size(files.config, options.compute.context, console);
-  auto device = open_device(files, options.compute, console);
+  Watching watching(options.profile);
+  std::shared_ptr<KernelTable> table;
+  if (options.kernel_table) {
+    table = std::make_shared<KernelTable>(files.config, files.plan.type);
+    watching.add(table);
+  }
+  auto device = open_device(files, options.compute, console, watching.observers());
+  WatchedDevice& watched = *device;
+  if (!watched.watch().why_no_kernels().empty()) {
+    console.note("only steps are timed, by events: " + watched.watch().why_no_kernels());
+  }
   const BenchMemory memory = checked_memory({options, files, *device}, context);
   const BenchRun run{.shape = shape_name(options),
                      .gpu = device->name(),
@@ -71,17 +113,9 @@ ExitCode run_bench(const BenchOptions& options) {
       load_with_progress(files, std::move(device), options.model, memory.plan, console);
   const CostShape shape{
       .config = files.config, .weights = files.plan.type, .rows = model.device->compute_type()};
-  BenchReport report(options.output, run);
-  const AddRecord add = [&](const BenchRecord& record) {
-    report.add(record, model.device->arena().high_water());
-  };
-  const BenchScene scene{.options = options, .model = model, .shape = shape};
-  if (options.kernels.empty()) {
-    bench_passes(scene, add);
-  } else {
-    bench_kernels(scene, add);
-  }
-  report.finish();
+  const BenchScene scene{.options = options, .model = model, .shape = shape, .watched = &watched};
+  table ? report_kernels(scene, run, *table) : report_records(scene, run);
+  watching.finish(watched);
   return ExitCode::kOk;
 }
 

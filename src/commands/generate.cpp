@@ -15,6 +15,7 @@
 #include "src/commands/kept_output.h"
 #include "src/commands/sampling.h"
 #include "src/commands/session.h"
+#include "src/commands/watching.h"
 #include "src/layer_dump.h"
 
 namespace winnow {
@@ -106,16 +107,11 @@ ExitCode exit_code(StopReason reason) {
   return static_cast<ExitCode>(128 + interrupt_signal());
 }
 
-std::optional<LayerDump> open_dump(const GenerateOptions& options, const ModelConfig& config) {
-  if (options.dump_dir.empty()) return std::nullopt;
-  return LayerDump(options.dump_dir, options.dump_layers, config);
-}
-
 /// Where the results go.
 struct Results {
   Printer& printer;
   KeptOutput& kept;
-  const std::optional<LayerDump>& dump;
+  const std::optional<DumpPlace>& dump;
   std::function<void()> save;  // does nothing where nothing is saved
 };
 
@@ -131,7 +127,9 @@ Generation run(const GenerateOptions& options, const ModelFiles& files,
     if (done == total) progress.erase();
   };
   if (results.dump) {
-    hooks.layer_rows = [&](const LayerRows& layer) { results.dump->write(device, layer); };
+    hooks.layer_rows = [&](const LayerRows& layer) {
+      LayerDump(*results.dump).write(device, layer);
+    };
   }
   hooks.prompt_read = [&] {
     progress.erase();
@@ -157,8 +155,11 @@ ExitCode run_generate(const GenerateOptions& asked) {
   GenerateRequest request = make_request(
       options, files, prompts, loaded ? loaded->tokens() : std::vector<int32_t>(), context);
   const KvStart start = loaded ? loaded->start() : KvStart{};
-  const std::optional<LayerDump> dump = open_dump(options, files.config);
-  auto device = open_device(files, options.compute, console);
+  const std::optional<DumpPlace> dump = open_dump(options.dump, files.config);
+  Watching watching(options.profile);
+  watching.dump_to(dump);
+  auto device = open_device(files, options.compute, console, watching.observers());
+  WatchedDevice& watched = *device;
   if (loaded) loaded->check_device(*device);
   request.sampler = settle_sampler(options.sampler, options.seed, files.config.sampling, console);
   // Also a seed that was drawn: told, it repeats the whole run.
@@ -185,6 +186,7 @@ ExitCode run_generate(const GenerateOptions& asked) {
   RunRecord record{files, model, sequence, options, request, result};
   if (loaded) record.loaded = loaded->record();
   record.saved = saved;
+  watching.finish(watched);
   printer.finish(record);
   print_summary(console, record);
   return exit_code(result.stop_reason);

@@ -7,6 +7,7 @@
 #include "src/cli/prompt.h"
 #include "src/commands/commands.h"
 #include "src/commands/session.h"
+#include "src/commands/watching.h"
 #include "src/npy.h"
 
 namespace winnow {
@@ -86,8 +87,11 @@ ExitCode run_logits(const LogitsOptions& options) {
                        .prefill_rows = options.compute.prefill_rows,
                        .extra_scratch = RowWriter::bytes(files.config.vocab_size)};
   NpyWriter file(options.file, n, files.config.vocab_size);
-  const Model model = load_with_progress(files, open_device(files, options.compute, console),
-                                         options.model, shape, console);
+  Watching watching({});
+  watching.dump_to(open_dump(options.dump, files.config));
+  const Model model =
+      load_with_progress(files, open_device(files, options.compute, console, watching.observers()),
+                         options.model, shape, console);
   Sequence sequence(model.network(), n, shape.prefill_rows);
   RowWriter writer(model, file);
   Progress progress(options.model.progress, "prefill", "rows");

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
+#include "cuda/profiling.h"
 #include "src/base/format_bytes.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/progress.h"
@@ -35,9 +37,11 @@ std::string memory_line(const MemoryPlan& plan, const Device& device) {
 
 }  // namespace
 
-std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOptions& compute,
-                                    const Console& console) {
-  return make_device(files, compute, [&](const std::string& line) { console.note(line); });
+std::unique_ptr<WatchedDevice> open_device(const ModelFiles& files, const ComputeOptions& compute,
+                                           const Console& console, Observers observers) {
+  auto device = make_device(files, compute, [&](const std::string& line) { console.note(line); });
+  if (auto ranges = make_nvtx_ranges()) observers.push_back(std::move(ranges));
+  return std::make_unique<WatchedDevice>(std::move(device), std::move(observers));
 }
 
 void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Device& device,

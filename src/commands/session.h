@@ -9,6 +9,7 @@
 #include "src/cli/console.h"
 #include "src/cli/options.h"
 #include "src/model.h"
+#include "src/watch/watched_device.h"
 
 namespace winnow {
 
@@ -19,9 +20,10 @@ ModelFiles noted(ModelFiles files, const Console& console);
 /// number beyond the training is allowed, with a warning.
 int64_t context_size(const ModelConfig& config, int64_t requested, const Console& console);
 
-/// The device that the options ask for; notes go to the console.
-std::unique_ptr<Device> open_device(const ModelFiles& files, const ComputeOptions& compute,
-                                    const Console& console);
+/// The device that the options ask for, watched by the observers, and by NVTX where there is CUDA;
+/// notes go to the console.
+std::unique_ptr<WatchedDevice> open_device(const ModelFiles& files, const ComputeOptions& compute,
+                                           const Console& console, Observers observers = {});
 
 /// What is kept, for a text of up to shape.capacity tokens whose prompts are read in turn: resolves
 /// the options, says what they come to, and plans shape.kv. prompts [at least one, or none where

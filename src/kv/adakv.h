@@ -33,6 +33,7 @@ class AdaKv : public Policy {
   }
 
   Needs needs() const override { return {.queries = window_, .spares = 2}; }
+  OwnOptions own_options() const override { return {.window = true, .pool = true}; }
   Group group() const override { return Group::kMean; }
   bool scores_kv_heads() const override { return true; }
   CutScope cut() const override { return CutScope::kLayer; }

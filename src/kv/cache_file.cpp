@@ -93,6 +93,7 @@ PolicyOptions decode_policy_options(const CacheHeader& header, const HeaderCheck
   numbers.read(options.terms, "the terms", header.terms, 0, 2);
   numbers.read(options.cut, "the cut", header.cut, 0, 2);
   numbers.read(options.normalize, "normalize", header.normalize, 0, 1);
+  numbers.read(options.pool_attention, "what is pooled", header.pool_attention, 0, 1);
   return options;
 }
 
@@ -107,6 +108,7 @@ void encode_policy_options(const PolicyOptions& options, CacheHeader& header) {
   header.terms = number(options.terms);
   header.cut = number(options.cut);
   header.normalize = number(options.normalize);
+  header.pool_attention = number(options.pool_attention);
 }
 
 KvOptions decode_options(const CacheHeader& header, const HeaderChecker& check) {

@@ -80,11 +80,13 @@ struct CacheHeader {
   int32_t terms = -1;
   int32_t cut = -1;
   int32_t normalize = -1;
+  int32_t pool_attention = -1;
 
   uint32_t order = 0;  // 0 by layers, 1 by chunks, 2 by patched chunks
   int32_t evict_chunk = 0;
+  uint32_t unused = 0;
 };
-static_assert(sizeof(CacheHeader) == 280 && alignof(CacheHeader) == 8);
+static_assert(sizeof(CacheHeader) == 288 && alignof(CacheHeader) == 8);
 
 /// Where the tables begin, in bytes from the file's start.
 struct CacheLayout {

@@ -33,6 +33,7 @@ class ChunkKv : public Policy {
   }
 
   Needs needs() const override { return {.queries = window_, .spares = 1}; }
+  OwnOptions own_options() const override { return {.window = true, .chunk = true}; }
   Group group() const override { return Group::kMean; }
   bool scores_kv_heads() const override { return true; }
   DecodeRule decode_rule() const override { return DecodeRule::kAppend; }

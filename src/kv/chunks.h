@@ -27,7 +27,8 @@ struct PromptChunk {
   int64_t first = 0;  // token of the prompt
   int64_t n = 0;      // tokens, without the patch
   bool last = false;
-  std::optional<ChunkZones> zones = {};  // none for methods that divide all rows anew at every chunk
+  std::optional<ChunkZones> zones =
+      {};  // none for methods that divide all rows anew at every chunk
 };
 
 /// The chunks of a prompt of `n` tokens for which settings.reads_chunks(n).

@@ -37,6 +37,7 @@ class CriticalKv : public Policy {
   }
 
   Needs needs() const override { return {.queries = window_, .spares = 2}; }
+  OwnOptions own_options() const override { return {.window = true, .pool = true}; }
   Group group() const override { return Group::kMean; }
   bool scores_kv_heads() const override { return true; }
   DecodeRule decode_rule() const override { return DecodeRule::kAppend; }

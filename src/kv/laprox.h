@@ -48,6 +48,7 @@ class LaProx : public Policy {
   Needs needs() const override {
     return {.queries = window_, .o_factors = terms_ == ScoreTerms::kOutput, .spares = 2};
   }
+  OwnOptions own_options() const override { return {.window = true, .pool = true, .laprox = true}; }
   Group group() const override { return Group::kMean; }
   bool scores_kv_heads() const override { return true; }
   CutScope cut() const override { return CutScope::kModel; }

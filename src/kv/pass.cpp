@@ -240,9 +240,9 @@ void KvPass::close_layer(const LayerRows& layer) {
 }
 
 void KvPass::compact(const LayerRows& layer) {
-  int64_t most = 0;
-  for (const int32_t rows : layer.rows) most += settings_.most_kept(rows) + growth_;
-  store_->prepare_layer(most);  // the device is still at work on the layer
+  const int64_t growth = config_.n_kv_heads * growth_;
+  store_->prepare_layer(selector_->most_kept(layer) +
+                        growth);  // the device is still at work on the layer
   device_.synchronize();
   const Clock::time_point start = Clock::now();
   std::vector<HeadRows> heads;

@@ -90,9 +90,8 @@ struct Needs {
 struct OwnOptions {
   bool window = false;
   bool pool = false;
-  bool terms = false;
-  bool normalize = false;
   bool chunk = false;
+  bool laprox = false;  // terms, normalize, pool_attention
 };
 
 /// A layer after all rows of a prompt went through it.

@@ -26,7 +26,8 @@ int64_t list_stride(int64_t max_rows) {
 
 /// The most rows that a head can keep, also while a larger k is tried.
 int64_t kept_stride(const KvSettings& settings, int64_t max_rows) {
-  return settings.fill ? max_rows : settings.most_kept(max_rows);
+  const bool adds_up = settings.fill || settings.order != PrefillOrder::kLayer;
+  return adds_up ? max_rows : settings.most_kept(max_rows);
 }
 
 }  // namespace
@@ -120,9 +121,7 @@ void Selector::check_counts(const LayerRows& layer) const {
   int64_t sum = 0;
   int64_t most_sum = 0;
   for (size_t h = 0; h < counts_.size(); ++h) {
-    const int64_t outside = host_.begin[h] + host_.rows[h] - host_.end[h];
-    const int64_t lists = lists_of(settings_.group, config_.group());
-    const int64_t most = outside + std::max<int64_t>(lists, 1) * host_.k[h];
+    const int64_t most = most_of_head(h);
     sum += counts_[h];
     most_sum += most;
     WINNOW_CHECK(counts_[h] > 0 && (settings_.cut == CutScope::kLayer || counts_[h] <= most),
@@ -130,6 +129,20 @@ void Selector::check_counts(const LayerRows& layer) const {
   }
   WINNOW_CHECK(sum <= most_sum || settings_.fill, "layer ", layer.layer, ": ", sum,
                " rows kept of ", most_sum);
+}
+
+int64_t Selector::most_of_head(size_t h) const {
+  const int64_t outside = host_.begin[h] + host_.rows[h] - host_.end[h];
+  return outside + lists_of(settings_.group, config_.group()) * host_.k[h];
+}
+
+int64_t Selector::most_kept(const LayerRows& layer) {
+  divide(layer);
+  int64_t most = 0;
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    most += std::min<int64_t>(most_of_head(h), host_.rows[h]);
+  }
+  return most;
 }
 
 void Selector::divide(const LayerRows& layer) {
@@ -182,7 +195,9 @@ void Selector::score(const LayerRows& layer, const ScoreLists& lists) {
                          .weights = layer.weights,
                          .rows = layer.kv,
                          .zones = zones_,
-                         .spare = spare_};
+                         .spare = spare_,
+                         .statistics = layer.statistics,
+                         .outlook = layer.outlook};
   if (policy.scores_kv_heads() || settings_.group == Group::kHead) {
     return policy.score(device_, scene, lists);
   }

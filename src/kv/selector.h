@@ -30,6 +30,8 @@ struct LayerRows {
   const void* queries = nullptr;  // [n_queries, n_heads, head_dim] T, the last of them last_query
   int64_t n_queries = 0;
   const LayerWeights* weights = nullptr;
+  QueryStatistics statistics = {};  // where Needs::query_statistics says so
+  Outlook outlook = {};             // from the prompt's end, with what they are of
 };
 
 /// How the rows of one chunk of a prompt are divided (src/prefill_chunks.h). The rows before it all
@@ -63,6 +65,9 @@ class Selector {
   const std::vector<int32_t>& take(const LayerRows& layer, const ScoreLists& lists,
                                    std::span<const Cut> cuts);
 
+  /// Rows that select() will keep of the layer at most, over its heads.
+  int64_t most_kept(const LayerRows& layer);
+
   /// Rows outside of the zones of the last layer, over its heads.
   int64_t rows_outside() const;
 
@@ -84,6 +89,7 @@ class Selector {
   void list(const KvRows& kv);
   void cut_layer(const LayerRows& layer);
   void share_by_floor();
+  int64_t most_of_head(size_t h) const;
   void fill(const KvRows& kv);
   void check_cuts(int64_t layer) const;
   void check_counts(const LayerRows& layer) const;

@@ -170,8 +170,9 @@ void check_policy_options(const KvOptions& options, const Policy& policy) {
   };
   refuse(given.window.has_value(), own.window, "--kv-window");
   refuse(given.pool.has_value(), own.pool, "--kv-pool");
-  refuse(given.terms.has_value(), own.terms, "--kv-terms");
-  refuse(given.normalize.has_value(), own.normalize, "--kv-normalize");
+  refuse(given.terms.has_value(), own.laprox, "--kv-terms");
+  refuse(given.normalize.has_value(), own.laprox, "--kv-normalize");
+  refuse(given.pool_attention.has_value(), own.laprox, "--kv-pool-what");
   refuse(given.chunk.has_value(), own.chunk, "--kv-chunk");
   const bool by_score = policy.decode_rule() == DecodeRule::kReplaceLeast;
   refuse(given.cut.has_value(), policy.scores_rows() && !by_score, "--kv-cut");

@@ -38,6 +38,7 @@ class SnapKv : public Policy {
   }
 
   Needs needs() const override { return {.queries = window_, .spares = pool_ > 1 ? 1 : 0}; }
+  OwnOptions own_options() const override { return {.window = true, .pool = true}; }
   Group group() const override { return Group::kMean; }
   bool scores_are_weights() const override { return true; }
   DecodeRule decode_rule() const override { return DecodeRule::kAppend; }

@@ -55,6 +55,40 @@ TEST_CASE("GPU: cuts over the heads of a layer and over the model") {
   check_cut(load, DType::kF32, CutScope::kModel);
 }
 
+TEST_CASE("GPU: each method keeps what its budget promises, in every order of prefill") {
+  NEEDS_GPU();
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) check_every_method(load, type);
+}
+
+TEST_CASE("GPU: in fp32 each method keeps the rows that it keeps on the CPU") {
+  NEEDS_GPU();
+  const TinyModel shape = winnow_shapes(DType::kF32)[3];
+  const Model gpu = load_tiny_on_gpu(shape, kCapacity);
+  const Model cpu = load_tiny(shape, kCapacity);
+  const std::vector<int32_t> prompt = prompt_of(shape, kPrompt, 50);
+  for (const std::string_view name : policy_names()) {
+    if (name == "full") continue;
+    CAPTURE(std::string(name));
+    KvOptions options = kv_options(std::string(name), 40);
+    if (make_policy(name)->own_options().window) options.policy_options.window = 8;
+    Sequence a = make_sequence(gpu, options, kPrompt, kCapacity);
+    Sequence b = make_sequence(cpu, options, kPrompt, kCapacity);
+    a.prefill(prompt);
+    b.prefill(prompt);
+    const KeptRecord kept_a = a.cache().kept();
+    const KeptRecord kept_b = b.cache().kept();
+    int64_t different = 0;  // a tie within rounding moves a row or two
+    int64_t rows = 0;
+    for (size_t i = 0; i < kept_a.heads.size(); ++i) {
+      rows += std::ssize(kept_b.heads[i].position);
+      for (const int32_t p : kept_b.heads[i].position) {
+        different += std::ranges::count(kept_a.heads[i].position, p) == 0;
+      }
+    }
+    CHECK(different <= rows / 100);
+  }
+}
+
 TEST_CASE("GPU: prompts that are read in chunks") {
   NEEDS_GPU();
   for (const DType type : {DType::kF32, DType::kBF16}) {

@@ -23,6 +23,8 @@ inline RunShape roomy_shape(int64_t capacity) {
                  .kv = {},
                  .kv_plan = {.room = rows, .twice = true, .layer_rows = rows}};
   shape.kv.fill = true;
+  shape.kv.policy = make_policy("laprox");  // its factors are made, too
+  shape.kv.cut = CutScope::kModel;
   shape.kv.places_in_cache = true;
   return shape;
 }

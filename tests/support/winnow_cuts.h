@@ -140,6 +140,45 @@ inline void check_chunks(const Loader& load, DType type, PrefillOrder order) {
   }
 }
 
+/// Every method keeps the rows that the budget promises, in every order of prefill, and what is
+/// decoded over them is what a full cache without the others says. Two runs are alike to the bit.
+inline void check_every_method(const Loader& load, DType type) {
+  for (const TinyModel& shape : winnow_shapes(type)) {
+    const Model model = load(shape, kCapacity);
+    const int64_t heads = model.config.n_layers * model.config.n_kv_heads;
+    const std::vector<int32_t> prompt = prompt_of(shape, kPrompt, 48);
+    for (const std::string_view name : policy_names()) {
+      if (name == "full") continue;
+      CAPTURE(std::string(name));
+      KvOptions options = kv_options(std::string(name), 40);
+      options.evict_chunk = 33;
+      const auto policy = make_policy(name);
+      if (policy->own_options().window) options.policy_options.window = 8;
+      for (const PrefillOrder order :
+           {PrefillOrder::kLayer, PrefillOrder::kChunk, PrefillOrder::kPatched}) {
+        if (order != PrefillOrder::kLayer && policy->scores_rows() && !policy->drops_chunks()) {
+          continue;
+        }
+        CAPTURE(int(order));
+        options.order = order;
+        Sequence sequence = make_sequence(model, options, kPrompt, kCapacity);
+        sequence.prefill(prompt);
+        // Lists of query heads may take the same rows.
+        const bool own_lists = policy->scores_rows() && policy->group() == Group::kHead;
+        if (own_lists) CHECK(sequence.cache().rows_held() <= heads * 40);
+        if (!own_lists) CHECK(sequence.cache().rows_held() == heads * 40);
+        Sequence again = make_sequence(model, options, kPrompt, kCapacity);
+        again.prefill(prompt);
+        check_same(state_of(sequence, model), state_of(again, model));
+        if (order != PrefillOrder::kLayer) continue;  // rows' values differ: they saw less
+        Sequence full = make_sequence(model, {}, kPrompt, kCapacity);
+        full.prefill(prompt);
+        check_against_masked(sequence, full, model, prompt_of(shape, 4, 49), way_tolerance(type));
+      }
+    }
+  }
+}
+
 /// A chunk as long as the prompt is the whole prompt, but that generated rows are added.
 inline void check_one_chunk(const Loader& load, DType type) {
   const TinyModel shape = winnow_shapes(type).front();
