@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "src/cpu/cpu_device.h"
+#include "src/kv/policy.h"
 #include "tests/support/decode_steps.h"
+#include "tests/support/score_fixture.h"
 
 namespace winnow::test {
 namespace {
@@ -107,6 +109,51 @@ TEST_CASE("decode steps: pages are summarized, scored and read") {
         device->join_page(batch, test.view());
       }
       CHECK(std::memcmp(at_once.data(), test.keys.data(), at_once.size() * sizeof(float)) == 0);
+    }
+  }
+}
+
+TEST_CASE("decode steps: h2o scores rows as NumPy does, a prompt in chunks") {
+  for (const char* name : {"gqa", "odd"}) {
+    const ScoreFixture fixture(name);
+    const ModelConfig& c = fixture.config;
+    const auto device = make_cpu_device(c, 2);
+    const auto policy = make_policy("h2o");
+    for (int64_t l = 0; l < c.n_layers; ++l) {
+      CAPTURE(name);
+      TestLayer layer = fixture.layer(l);
+      std::vector<float> q = fixture.array("q", l), score(layer.mask.size(), 0.0F);
+      layer.slot.assign(layer.slot.size(), 0);
+      layer.visible.assign(layer.visible.size(), 1);
+      for (int64_t first = 0; first < fixture.rows; first += 50) {
+        const int64_t n = std::min<int64_t>(50, fixture.rows - first);
+        std::vector<float> lse = poisoned(n * c.n_heads), out = poisoned(n * c.q_size());
+        Activations a;
+        a.q = &q[size_t(first * c.q_size())];
+        a.attention = out.data();
+        a.lse = lse.data();
+        KvRows kv = layer.view(first);
+        kv.score = score.data();
+        device->attention({.n = n}, a, kv);
+        device->add_column_sums({.n = n}, a, kv);
+      }
+      const Shares shares = policy->shares(fixture.budget, c.group(), 1);
+      const TestZones zones = fixture.zones(shares.sink, shares.recent);
+      TestLists lists(c.n_kv_heads, fixture.rows);
+      LayerScene scene{.rows = layer.view(), .zones = zones.view()};
+      scene.rows.score = score.data();
+      policy->score(*device, scene, lists.view());
+      const std::vector<float> sums = fixture.array("accumulated", l);
+      for (int64_t h = 0; h < c.n_kv_heads; ++h) {
+        std::vector<double> actual, expected(size_t(fixture.rows), 0.0);
+        for (int64_t r = 0; r < fixture.rows; ++r) {
+          actual.push_back(lists.at(h, r));
+          for (int64_t head = h * c.group(); head < (h + 1) * c.group(); ++head) {
+            expected[size_t(r)] += sums[size_t(head * fixture.rows + r)] / double(c.group());
+          }
+        }
+        CHECK(nmse(actual, expected) < 1e-11);
+      }
     }
   }
 }
