@@ -110,6 +110,8 @@ TEST_CASE("cli kv refused: words that are none of the known, which are listed") 
         {"--kv-group must be head, mean, max or sum", "'min'"});
   fails(run_of(tiny, joined(sage, {"--kv-positions", "text"})), 2,
         {"--kv-positions must be original or cache", "'text'"});
+  fails(run_of(tiny, {"--kv-policy", "expected", "--kv-budget", "8", "--kv-positions", "cache"}), 2,
+        {"--kv-positions cache does not go with --kv-policy expected"});
   for (const char* number : {"-1", "x", "", "1.5", "2147483648"}) {
     for (const char* option : {"--kv-sink", "--kv-recent", "--kv-recompact"}) {
       const std::string word = std::string(option) + "=" + number;

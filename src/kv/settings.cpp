@@ -196,6 +196,10 @@ void check_together(const KvOptions& options, const Policy& policy) {
   if (cut == CutScope::kModel && options.places_in_cache) {
     fail(ExitCode::kUsage, "--kv-positions cache does not go with a cut over the model");
   }
+  if (options.places_in_cache && policy.needs().query_statistics) {
+    fail(ExitCode::kUsage, "--kv-positions cache does not go with --kv-policy ", options.policy,
+         ", which turns queries back from their places in the text");
+  }
   if (options.order == PrefillOrder::kLayer) return;
   if (policy.scores_rows() && !policy.drops_chunks()) {
     fail(ExitCode::kUsage, "--kv-policy ", options.policy,
