@@ -79,12 +79,12 @@ uint64_t prompt_scratch(const ModelFiles& files, const Device& device, const Run
 uint64_t cache_bytes(const ModelConfig& config, DType type, const RunShape& shape) {
   const HeadMask& heads = shape.kv.heads;
   if (!heads.streams_at_all()) {
-    return KvStore::region_bytes(config, type, shape.kv_room(), shape.kv.places_in_cache);
+    return KvStore::region_bytes(config, type, shape.kv_room(), shape.kv.extras());
   }
   const int64_t full = config.n_layers * config.n_kv_heads - heads.n_streaming();
   const int64_t streaming = std::min(heads.rows(), shape.capacity);  // rows of each
-  return KvStore::region_bytes_of(config, type,
-                                  full * shape.kv_room() + heads.n_streaming() * streaming);
+  const int64_t rows = full * shape.kv_room() + heads.n_streaming() * streaming;
+  return KvStore::region_bytes_of(config, type, static_cast<uint64_t>(rows), shape.kv.extras());
 }
 
 }  // namespace

@@ -94,6 +94,9 @@ TEST_CASE("cli: --kv-heads is refused in one line, with the code that the cause 
         {"--cache-save", "--kv-heads"});
   fails(joined(masked, {"--kv-policy", "sage", "--kv-budget", "64", "--kv-positions", "cache"}), 2,
         {"--kv-positions cache", "--kv-heads"});
+  for (const std::string policy : {"h2o", "quest"}) {
+    fails(joined(masked, {"--kv-policy", policy, "--kv-budget", "64"}), 2, {policy, "--kv-heads"});
+  }
   write_file(mask.path, "1\t0\n");
   fails(masked, 3, {"heads.tsv: number of lines is 1"});
   fails({"chat", "-m", "weights/demo", "--device", "cpu", "--kv-heads", mask.path}, 3,

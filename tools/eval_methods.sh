@@ -11,7 +11,7 @@
 #   methods-QUESTION-ORDER-footprint.svg    accuracy by KV footprint
 #   methods-QUESTION-ORDER-peak.svg         accuracy by the most bytes held
 #
-# SAMPLES, LENGTH, BUDGETS, POLICIES and WINNOW may be set.
+# SAMPLES, LENGTH, WORDS (of an answer), BUDGETS, POLICIES and WINNOW may be set.
 set -euo pipefail
 
 book=${1:?BOOK is missing}
@@ -23,7 +23,7 @@ for question in seen unseen; do
   for order in layer chunk chunk-patched; do
     name=$out/methods-$question-$order
     "$winnow" eval -m weights/demo needle --haystack "$book" --words weights/demo/held_out.json \
-      --lengths "${LENGTH:-16384}" --samples "${SAMPLES:-40}" --depths 10 --question "$question" \
+      --lengths "${LENGTH:-16384}" --answer-words "${WORDS:-8}" --samples "${SAMPLES:-40}" --depths 10 --question "$question" \
       --kv-policy "$policies" --kv-budget "${BUDGETS:-64,128,256,512,1024,2048,4096}" \
       --prefill "$order" --evict-chunk 8192 --json -o "$name.json" --plot "$name.svg" \
       --plot-footprint "$name-footprint.svg" --plot-peak "$name-peak.svg"

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "src/kv/kept.h"
 #include "src/kv/meter.h"
@@ -24,7 +25,7 @@ namespace winnow {
 class KvCache {
  public:
   /// Empty. The stores come from the device's kv regions.
-  KvCache(const ModelConfig& config, Device& device, bool places_in_cache);
+  KvCache(const ModelConfig& config, Device& device, const RowExtras& extras);
 
   /// Memory for an empty cache.  heads [n_layers * n_kv_heads], without rows
   void make_room(std::span<const HeadRows> heads);
@@ -56,7 +57,8 @@ class KvCache {
   /// Closes a decode step, whose Device::advance did the same to the device's counters.
   void close_step();
 
-  /// Every head forgets the last `n` rows of the text, which were appended to it.
+  /// Every head forgets the last `n` rows of the text, which were appended to it. What their
+  /// queries added to the scores of others stays.
   void take_back(int64_t n);
 
   bool empty() const { return store_ == nullptr || next_position_ == 0; }
@@ -64,6 +66,12 @@ class KvCache {
 
   /// Whether new rows of full heads go over old ones: all of them are rings, or none is.
   bool is_ring() const;
+
+  /// Whether they go over rows that the device chooses: again, all or none.
+  bool goes_by_score() const { return !empty() && store_->heads(0).front().by_score; }
+
+  /// The rows of a head by age, the oldest first: of one that goes by score, by their places.
+  std::vector<int32_t> rows_by_age(int64_t l, int64_t h) const;
 
   /// Whether every head can take `n` rows of a prompt in place, and `steps` generated ones after
   /// them.
@@ -85,7 +93,7 @@ class KvCache {
 
   ModelConfig config_;
   Device& device_;
-  bool places_in_cache_;
+  RowExtras extras_;
   int side_ = 0;  // of the store
   int64_t next_position_ = 0;
   std::unique_ptr<KvStore> store_;

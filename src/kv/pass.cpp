@@ -58,7 +58,10 @@ KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
   const bool selects = cache.empty() || settings.reselect;
   if (selects && exceeds_budget(cache, config, settings, n)) return Kind::kWinnow;
   if (exceeds_window(cache, config, settings, n)) return Kind::kTrim;
-  return cache.empty() || cache.has_room(n, steps) ? Kind::kInPlace : Kind::kCopy;
+  // Scores grow while a prompt is read: in place, a prompt that is stopped would leave them grown.
+  if (cache.empty()) return Kind::kInPlace;
+  const bool joins = cache.has_room(n, steps) && !settings.extras().scores;
+  return joins ? Kind::kInPlace : Kind::kCopy;
 }
 
 uint64_t KvPass::selection_bytes(const ModelConfig& config, const Device& device,
@@ -78,7 +81,8 @@ uint64_t KvPass::scratch_bytes(const ModelConfig& config, const Device& device,
   const auto entries = heads * static_cast<uint64_t>(max_rows);
   const uint64_t plain =
       settings.places_in_cache ? static_cast<uint64_t>(config.head_dim) * dtype_size(type) : 0;
-  return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t)) +
+  // Beside the row and its extras: where the old rows lie, and the layer's scores.
+  return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t) + sizeof(float)) +
          heads * (sizeof(int64_t) + 5 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
          selection_bytes(config, device, settings, max_rows, room);
 }
@@ -129,6 +133,15 @@ int64_t KvPass::pool_rows() const {
 
 Needs KvPass::needs() const {
   return selects() ? settings_.policy->needs() : Needs{};
+}
+
+bool KvPass::sums_columns() const {
+  return settings_.policy && settings_.policy->needs().column_sums;
+}
+
+void KvPass::make_scores() {
+  if (!selects() || scratch_.score != nullptr) return;  // others fill a store, which has its own
+  scratch_.score = device_.scratch_region().allocate_array<float>("layer scores", scratch_.entries);
 }
 
 bool KvPass::selects() const {
@@ -190,6 +203,9 @@ KvRows KvPass::open_layer(int64_t l) {
     kv.head_window = counters_ + 3 * config_.n_kv_heads;
     kv.sink = static_cast<int32_t>(settings_.heads.sink);
   }
+  if (scratch_.score != nullptr) {
+    device_.clear(scratch_.score, static_cast<uint64_t>(scratch_.entries) * sizeof(float));
+  }
   if (!cache_.empty()) gather_old(l, kv);
   return kv;
 }
@@ -206,18 +222,15 @@ void KvPass::upload_counters(int64_t l) {
   uploaded_ = counters;
 }
 
-/// The rows of the old store by age, a ring from its oldest row on.
+/// The rows of the old store by age.
 void KvPass::gather_old(int64_t l, const KvRows& to) {
   const std::span<const HeadRows> heads = old_heads(l);
   std::vector<int32_t> rows(heads.size() * static_cast<size_t>(old_rows_.stride));
   std::vector<int32_t> counts;
   for (size_t h = 0; h < heads.size(); ++h) {
-    const HeadRows& head = heads[h];
-    const int32_t ring = head.rows - head.ring_rows;
-    int32_t* row = &rows[h * static_cast<size_t>(old_rows_.stride)];
-    std::iota(row, row + head.rows, 0);
-    std::rotate(row + ring, row + ring + head.turned, row + head.rows);
-    counts.push_back(head.rows);
+    const std::vector<int32_t> of_head = cache_.rows_by_age(l, static_cast<int64_t>(h));
+    std::ranges::copy(of_head, &rows[h * static_cast<size_t>(old_rows_.stride)]);
+    counts.push_back(heads[h].rows);
   }
   device_.upload(old_rows_.row, rows.data(), rows.size() * sizeof(int32_t));
   device_.upload(old_rows_.count, counts.data(), counts.size() * sizeof(int32_t));
@@ -258,7 +271,7 @@ HeadRows KvPass::after_copy(int64_t l, size_t h) const {
   const HeadRows& old = old_heads(l)[h];
   const auto rows = old.rows + static_cast<int32_t>(n_);
   if (settings_.heads.streams(l, static_cast<int64_t>(h))) return streaming_head(rows, steps_);
-  HeadRows head{.rows = rows, .room = rows};
+  HeadRows head{.rows = rows, .room = rows, .by_score = old.by_score};
   if (old.ring_rows > 0) {
     head.ring_rows = old.ring_rows + static_cast<int32_t>(n_);
   } else {
@@ -270,11 +283,11 @@ HeadRows KvPass::after_copy(int64_t l, size_t h) const {
 HeadRows KvPass::after_selection(int64_t l, size_t h, int32_t rows) const {
   if (settings_.heads.streams(l, static_cast<int64_t>(h))) return streaming_head(rows, steps_);
   if (kind_ == Kind::kTrim) return after_copy(l, h);
-  const bool ring = drops_rows_ && !in_chunks_ && settings_.recompact == 0 &&
-                    settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
-  if (ring) {
-    head.ring_rows = std::min(rows, static_cast<int32_t>(settings_.shares.recent));
+  if (drops_rows_ && !in_chunks_ && settings_.replaces_rows()) {
+    const auto recent = static_cast<int32_t>(settings_.shares.recent);
+    head.by_score = settings_.extras().scores;
+    head.ring_rows = head.by_score ? rows : std::min(rows, recent);
   } else {
     head.room += static_cast<int32_t>(growth_);
   }

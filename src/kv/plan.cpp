@@ -35,6 +35,11 @@ class Text {
       plan_.layer_rows = std::max(plan_.layer_rows, rows_);
       plan_.room = std::max(plan_.room, winnowed_ ? rows_ + growth() : unwinnowed_room());
       plan_.twice = plan_.twice || again;
+    } else if (!winnowed_ && again && settings_.recompact == 0 && settings_.extras().scores) {
+      rows_ += n;  // copied, with as much room as it had
+      plan_.room = unwinnowed_room();
+      plan_.layer_rows = std::max(plan_.layer_rows, capacity_);
+      plan_.twice = true;
     } else if (!winnowed_ && (settings_.recompact == 0 || !again)) {
       rows_ += n;
       plan_.room = unwinnowed_room();
@@ -87,8 +92,7 @@ class Text {
   int64_t growth() const {
     const int64_t to_come = capacity_ - position_;
     if (settings_.recompact > 0) return std::min(settings_.recompact, to_come);
-    const bool ring = settings_.policy->decode_rule() == DecodeRule::kRing && !appends_;
-    return ring ? 0 : to_come;
+    return settings_.replaces_rows() && !appends_ ? 0 : to_come;
   }
 
   void select(int64_t rows) {

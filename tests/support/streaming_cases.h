@@ -239,7 +239,7 @@ inline void check_streaming_methods(const Loader& load, DType type) {
   const HeadMask mask = some_streaming(model.config);
   const auto tokens = random_tokens(120, shape.vocab_size, 79);
   for (const std::string_view name : policy_names()) {
-    if (name == "full") continue;
+    if (name == "full" || name == "h2o" || name == "quest") continue;
     for (const int variant : {0, 1, 2}) {
       CAPTURE(std::string(name));
       CAPTURE(variant);
