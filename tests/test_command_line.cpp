@@ -175,7 +175,7 @@ TEST_CASE("command line: a command's --help lists every option, each with its de
     CHECK(help.find("Exit codes:") != std::string::npos);
     CHECK(help.find("--model DIR") != std::string::npos);
 
-    // An option's text is on its own line, or on the next where its names are long.
+    // An option's text is on its own line, or on the next where its names or its words are long.
     std::istringstream lines(help);
     std::string line;
     while (std::getline(lines, line)) {
@@ -185,7 +185,8 @@ TEST_CASE("command line: a command's --help lists every option, each with its de
       }
       CAPTURE(line);
       std::string text = line;
-      if (line.find("(") == std::string::npos) std::getline(lines, text);
+      while (text.find("(") == std::string::npos && std::getline(lines, text)) {
+      }
       CHECK(text.size() <= 100);
       CHECK((text.find("(default") != std::string::npos ||
              text.find("default ") != std::string::npos ||
@@ -203,8 +204,7 @@ TEST_CASE("command line: the help names the defaults that the values have") {
   for (const char* command : {"generate", "bench"}) {
     const std::string text = printed({command, "--help"});
     const bool lists = std::string(command) == "bench";
-    CHECK(text.find(lists ? "--kv-policy LIST" : "--kv-policy full|sage|laprox|") !=
-          std::string::npos);
+    CHECK(text.find(lists ? "--kv-policy LIST" : "--kv-policy NAME") != std::string::npos);
     CHECK(text.find("(default original)") != std::string::npos);
     CHECK(text.find("(default )") == std::string::npos);
   }

@@ -57,7 +57,7 @@ std::string bench_summary() {
          "text\n"
          "  kernels   --kernels: where the time of both goes, kernel by kernel and step by step\n"
          "  steps     --kernel: " +
-         kernel_lines(96, "            ") +
+         kernel_lines(86, "            ") +
          "\n"
          "  share     prefill: FLOPs, of the matrix product's; decode: bytes that must be read, of "
          "a\n"

@@ -148,7 +148,8 @@ inline void check_every_method(const Loader& load, DType type) {
     const int64_t heads = model.config.n_layers * model.config.n_kv_heads;
     const std::vector<int32_t> prompt = prompt_of(shape, kPrompt, 48);
     for (const std::string_view name : policy_names()) {
-      if (name == "full") continue;
+      // Those that choose rows while they write have tests of their own (winnow_decode.h).
+      if (name == "full" || name == "h2o" || name == "quest") continue;
       CAPTURE(std::string(name));
       KvOptions options = kv_options(std::string(name), 40);
       options.evict_chunk = 33;
