@@ -112,6 +112,13 @@ $(CUDA_OBJS) $(patsubst %.cu,$(BUILD)/%.o,$(filter %.cu,$(CUDA_TEST_SRCS))): $(C
 # Tests are compiled more often than they are run.
 $(TEST_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
 
+# winnow, with wrappers around what it asks the system for: see tests/faults/faults.h.
+FAULT_SRCS := $(filter-out $(if $(CUDA_TEST_SRCS),,%/cuda.cpp),$(wildcard tests/faults/*.cpp))
+FAULT_OBJS := $(FAULT_SRCS:%.cpp=$(BUILD)/%.o)
+FAULT_CALLS := main malloc calloc realloc mmap mprotect posix_memalign read pread write pwrite open fsync rename
+$(BUILD)/tests/winnow_faulty: $(FAULT_OBJS) $(MAIN_OBJS) $(LIB_OBJS)
+	$(CXX) -o $@ $^ $(FAULT_CALLS:%=-Wl,--wrap=%) $(LDLIBS)
+
 # Draws are the same on every platform only if products and sums are rounded one by one.
 $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off
 
