@@ -171,7 +171,7 @@ uninstall:  ## remove what install wrote
 .PHONY: test test-gpu asan fuzz
 RUN_TESTS := --reporters=console,closing-line
 # The first of them is about the CPU, also where there is a GPU.
-test: $(BUILD)/.test-deps $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
+test: $(BUILD)/.test-deps $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(BUILD)/tests/winnow_faulty $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
 	CUDA_VISIBLE_DEVICES= WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_tests $(RUN_TESTS)
 	$(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(RUN_TESTS))
 

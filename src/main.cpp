@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <exception>
 #include <new>
 #include <optional>
 #include <variant>
@@ -65,7 +64,7 @@ ExitCode run_and_report(int argc, const char* const* argv) {
 }  // namespace winnow
 
 int main(int argc, char** argv) {
-  std::set_terminate(&winnow::end_uncaught);
+  winnow::install_last_handlers();
   winnow::occupy_closed_streams();
   return static_cast<int>(winnow::run_and_report(argc, argv));
 }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <exception>
 #include <string_view>
 
@@ -16,20 +17,30 @@ namespace {
   _exit(static_cast<int>(code));
 }
 
+/// Whether an allocation failed. Where an exception ends a program, g++ does not always tell which
+/// one it was.
+std::atomic<bool> memory_ran_out{false};
+
+/// A new_handler that changes nothing but the flag.
+void note_and_throw() {
+  memory_ran_out = true;
+  throw std::bad_alloc();
+}
+
+[[noreturn]] void end_uncaught() noexcept {
+  if (memory_ran_out) end_out_of_memory();
+  end("winnow: internal error: an exception that nobody could catch\n", ExitCode::kInternal);
+}
+
 }  // namespace
 
 void end_out_of_memory() noexcept {
   end("winnow: out of memory\n", ExitCode::kMemory);
 }
 
-void end_uncaught() noexcept {
-  try {
-    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
-  } catch (const std::bad_alloc&) {
-    end_out_of_memory();
-  } catch (...) {
-  }
-  end("winnow: internal error: an exception that could not be caught\n", ExitCode::kInternal);
+void install_last_handlers() noexcept {
+  std::set_new_handler(&note_and_throw);
+  std::set_terminate(&end_uncaught);
 }
 
 }  // namespace winnow

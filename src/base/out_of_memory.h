@@ -9,9 +9,10 @@ namespace winnow {
 /// memory, unwinds nothing, and leaves files that are being written as they are.
 [[noreturn]] void end_out_of_memory() noexcept;
 
-/// For std::set_terminate: what nobody could catch, an exception out of a destructor or out of a
-/// thread. Memory that ran out ends like end_out_of_memory(), all else with kInternal.
-[[noreturn]] void end_uncaught() noexcept;
+/// To be called once, by main(): what nobody can catch, an exception out of a destructor or out of
+/// a thread, ends the process in one line, too: like end_out_of_memory() where memory ran out, else
+/// with kInternal.
+void install_last_handlers() noexcept;
 
 /// While it lives, memory that runs out ends the process, and std::bad_alloc is not thrown. For
 /// calls of libraries that an exception would leave in pieces: protobuf, inside sentencepiece,
