@@ -22,6 +22,15 @@ __device__ inline void copy_async16(void* to_shared, const void* from_global, bo
                : "memory");
 }
 
+/// 4 bytes, both ends on multiples of 4; zeros where `inside` is false.
+__device__ inline void copy_async4(void* to_shared, const void* from_global, bool inside) {
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(to_shared));
+  const int bytes = inside ? 4 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from_global),
+               "r"(bytes)
+               : "memory");
+}
+
 /// Makes a group of the copies since the last one; of none, if there were none.
 __device__ inline void close_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");

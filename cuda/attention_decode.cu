@@ -195,8 +195,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// Block (head, i): the splits of one query, in their order, divided by their sum.
+/// lse [n_heads, n] or null
 template <class T>
-__global__ void attention_decode_merge_kernel(Partials partials, int head_dim, T* out) {
+__global__ void attention_decode_merge_kernel(Partials partials, int head_dim, T* out, float* lse) {
   const int64_t query = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
   const float* max = partials.max + partials.index(query, 0);
   const float* sum = partials.sum + partials.index(query, 0);
@@ -213,6 +214,8 @@ __global__ void attention_decode_merge_kernel(Partials partials, int head_dim, T
       value += parts[int64_t{s} * head_dim + d] * rescale;
     }
     out[query * head_dim + d] = from_float<T>(total > 0 ? value / total : 0.0F);
+    if (d > 0 || lse == nullptr) continue;
+    lse[int64_t{blockIdx.x} * gridDim.y + blockIdx.y] = greatest + log2f(total);
   }
 }
 
@@ -277,7 +280,7 @@ void attention_decode(const AttentionArgs& args, Stream stream) {
     check_launch("attention_decode");
     const dim3 grid(grid_size(heads.n_heads), grid_size(args.n));
     attention_decode_merge_kernel<<<grid, kThreads, 0, stream>>>(
-        partials, static_cast<int>(heads.head_dim), static_cast<T*>(args.out));
+        partials, static_cast<int>(heads.head_dim), static_cast<T*>(args.out), args.lse);
     check_launch("attention_decode: merge");
   });
 }

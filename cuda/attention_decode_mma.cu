@@ -160,6 +160,7 @@ __device__ void finish(const Attention<T>& a, const Share& share, int first_g, i
   const int64_t first = slot - share.index;
   Piece total = await(exchange, first, share.index, head, d);
   add(total, own);
+  if (d == 0) a.store_lse(share.head, blockIdx.z, first_g + head, total.max, total.sum);
   const float inverse = total.sum == 0 ? 0.0F : 1 / total.sum;
   Pack<T, kVector> out;
 #pragma unroll

@@ -245,6 +245,7 @@ void CudaDevice::attention(const Batch& batch, const Activations& a, const KvRow
                            .n = batch.n,
                            .q = a.q,
                            .out = a.attention,
+                           .lse = a.lse,
                            .workspace = a.workspace,
                            .exchange = attention_exchange_,
                            .heads = heads_,

@@ -110,6 +110,14 @@ class CudaDevice final : public Device {
                  const KeptRows& kept) override;
   void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) override;
 
+  void add_column_sums(const Batch& batch, const Activations& a, const KvRows& kv) override;
+  void choose_slots(const Batch& batch, const KvRows& kv, int64_t recent, int32_t* slot) override;
+  void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override;
+  void summarize_pages(const KvRows& kv) override;
+  void join_page(const Batch& batch, const KvRows& kv) override;
+  void score_pages(const void* q, const KvRows& kv) override;
+  void mask_pages(const KvRows& kv) override;
+
   std::unique_ptr<Recording> record(std::function<void()> steps) override;
   std::unique_ptr<DeviceProfiler> open_profiler() override;
 

@@ -1,4 +1,5 @@
-// Rows that stay, out of one cache, side by side into another: key, value, position and mask.
+// Rows that stay, out of one cache, side by side into another: key, value, position, mask and
+// what attention they got.
 //
 // Block (b, h) takes words [b * kThreads, (b + 1) * kThreads) of KV head h's rows, one a thread: a
 // word of keys and the same of values. A word is 16 bytes where rows allow it, else 4 (a row is
@@ -39,6 +40,7 @@ __global__ void gather_rows_kernel(const Gathering<Word> g) {
   if (word != 0) return;
   const uint32_t* mask = g.kept.mask;
   g.to.position[target] = g.from.position[source];
+  if (g.from.score != nullptr && g.to.score != nullptr) g.to.score[target] = g.from.score[source];
   g.to.mask[target] = mask != nullptr ? mask[h * g.kept.stride + i] : g.from.mask[source];
 }
 

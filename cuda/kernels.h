@@ -115,7 +115,8 @@ struct AttentionArgs {
 /// sees, so that 2^(score - lse) is a row's weight; -infinity for a query that sees none.
 void attention_prefill(const AttentionArgs& args, Stream stream);
 
-/// For n up to 65535, meant for n <= kFewRows. The launch depends on n, heads, kv.capacity and gpu
+/// For n up to 65535, meant for n <= kFewRows. args.lse as in attention_prefill(), but that the sum
+/// may be one of weights rounded to T. The launch depends on n, heads, kv.capacity and gpu
 /// alone. On tensor cores where args.exchange is given, T has 16 bits, heads are of 64 or 128 and
 /// start on multiples of 16 bytes; the workspace is not used then.
 /// exchange: attention_decode_exchange_bytes(heads, n, gpu) or more, aligned to 16, which nothing
@@ -317,5 +318,38 @@ uint64_t squeeze_workspace_bytes(int64_t entries, int64_t head_dim, DType type);
 /// not overlap. Rows of both are T and start on multiples of 4 bytes.
 void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to, const Heads& heads,
                  DType type, Stream stream);
+
+/// kv.score[r] += sum over the batch rows i of the mean over the group of 2^(q_i k_r log2(e) /
+/// sqrt(head_dim) - lse[head][i]), 0 where i does not see r. Nothing changes where *stopped is not
+/// 0. The launch is sized for kv.capacity.
+struct ColumnSumArgs {
+  DType type = DType::kF32;          // T
+  int64_t n = 0;                     // batch rows
+  const void* q = nullptr;           // [n, n_heads, head_dim] T
+  const float* lse = nullptr;        // [n_heads, n] of these queries, as attention leaves it
+  const int32_t* stopped = nullptr;  // [1] or null
+  Heads heads;
+  KvRows kv;
+};
+void add_column_sums(const ColumnSumArgs& args, Stream stream);
+
+/// See Device::choose_slots.  slot [n_kv_heads]
+void choose_slots(const Batch& batch, const KvRows& kv, int64_t n_kv_heads, int64_t recent,
+                  int32_t* slot, Stream stream);
+
+/// score[h][r] = kv.score of row r, for rows [0, zones.rows[h]).  lists.n is n_kv_heads
+void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists, Stream stream);
+
+/// kv.pages.keys of rows [0, kv.slot[h]). The launch is sized for kv.capacity.
+void summarize_pages(const KvRows& kv, const Heads& heads, DType type, Stream stream);
+
+/// Row kv.slot[h] joins its page, unless *stopped is not 0.  stopped [1] or null
+void join_page(const KvRows& kv, const int32_t* stopped, const Heads& heads, DType type,
+               Stream stream);
+
+/// See Device::score_pages and Device::mask_pages. Launches are sized for kv.pages.stride and
+/// kv.capacity.  q [n_heads, head_dim] T
+void score_pages(const void* q, const KvRows& kv, const Heads& heads, DType type, Stream stream);
+void mask_pages(const KvRows& kv, const Heads& heads, Stream stream);
 
 }  // namespace winnow::cuda

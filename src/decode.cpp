@@ -96,12 +96,37 @@ void Sequence::count_step() {
 
 /// The steps of decode(). All that changes from token to token lies in device memory.
 void Sequence::run_step() {
+  const int64_t n_kv_heads = network_.config.n_kv_heads;
+  const int64_t recent = options_.kv.shares.recent;
   device_.embed(network_.weights.embedding, step_);
   for (int64_t l = 0; l < network_.config.n_layers; ++l) {
-    run_layer(l, step_, step_activations_, windowed(cache_.layer(l)));
+    const KvRows kv = step_rows(l);
+    if (cache_.goes_by_score()) {
+      device_.choose_slots(step_, kv, recent, state_.slot + l * n_kv_heads);
+    }
+    run_layer(l, step_, step_activations_, kv);
   }
   device_.logits(network_.weights, step_, step_activations_, logits_);
   device_.advance(state_);
+}
+
+/// The rows of a layer, of which a step's query heads may read some pages only.
+KvRows Sequence::step_rows(int64_t l) const {
+  KvRows kv = windowed(cache_.layer(l));
+  if (kv.pages.keys != nullptr) kv.pages.n_read = options_.kv.paging.n_read;
+  return kv;
+}
+
+/// The rows as a step's query heads see them, each of which picks its own pages.
+KvRows Sequence::choose_pages(const Batch& batch, const Activations& a, const KvRows& kv) {
+  const ModelConfig& c = network_.config;
+  device_.join_page(batch, kv);
+  device_.score_pages(a.q, kv);
+  device_.top_k(page_zones(kv.pages, c.n_kv_heads), page_lists(kv.pages, c.n_heads));
+  device_.mask_pages(kv);
+  KvRows shown = kv;
+  shown.mask = kv.pages.mask;
+  return shown;
 }
 
 /// Whether it is time for a selection, and there is something to drop or no room to go on.
@@ -118,6 +143,7 @@ bool Sequence::reselects_now() const {
 void Sequence::step_and_reselect() {
   const ScratchScope scope(scratch_);
   KvPass pass = open_pass(KvPass::Kind::kWinnow, 1);
+  if (pass.sums_columns()) pass.make_scores();
   device_.embed(network_.weights.embedding, step_);
   for (int64_t l = 0; l < network_.config.n_layers; ++l) {
     const KvRows kv = windowed(pass.open_layer(l));

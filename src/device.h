@@ -48,6 +48,7 @@ struct Activations {
   void* attention = nullptr;  // [n, n_heads, head_dim] T
   void* h = nullptr;          // [n, intermediate_size] T
   void* workspace = nullptr;  // workspace_bytes(n): what a device needs inside a step
+  float* lse = nullptr;  // [n_heads, n] fp32: what attention() divided by, as its log2; or null
 };
 
 /// Stop tokens that a device can look for by itself.
@@ -152,7 +153,9 @@ class Device : public WeightSink {
                    const KvRows& kv) = 0;
 
   /// attention = softmax(q k^T / sqrt(head_dim)) v over the rows that each query head sees; zeros
-  /// for a query head that sees none.
+  /// for a query head that sees none. Where a.lse is not null it becomes the log-sum-exp of each
+  /// query, in base 2: log2 of the sum of 2^(q k log2(e) / sqrt(head_dim)) over the rows that it
+  /// sees, -infinity where there is none.
   virtual void attention(const Batch& batch, const Activations& a, const KvRows& kv) = 0;
 
   /// x += attention Wo^T + bias
@@ -318,8 +321,46 @@ class Device : public WeightSink {
                            float* to) = 0;
 
   /// Row kept.row[h][i] of `from` becomes row i of `to`, for i < kept.count[h]: value, position,
-  /// mask, and key - k_plain where both have it, or else k. `from` and `to` do not overlap.
+  /// mask, score where both have it, and key - k_plain where both have it, or else k. `from` and
+  /// `to` do not overlap.
   virtual void gather_rows(const KvRows& from, const KeptRows& kept, const KvRows& to) = 0;
+
+  // Decode steps of methods that go on choosing while text is written.
+
+  /// kv.score[r] += sum over the batch rows i of the mean over the group of row r's weight in the
+  /// softmax of query head head, 2^(q_i k_r log2(e) / sqrt(head_dim) - lse[head][i]), 0 where i
+  /// does not see r: the second pass over a prompt's queries, after attention() has left lse.
+  /// Nothing changes where *batch.stopped is not 0.
+  virtual void add_column_sums(const Batch& batch, const Activations& a, const KvRows& kv) = 0;
+
+  /// The row that a decode step's token goes over: slot[h] = the row of the least kv.score among
+  /// those whose place in the text is not one of the last `recent` before the token's; of equal
+  /// ones that of the lowest place; the lowest place of all where each is recent or NaN. The row's
+  /// score becomes 0. Nothing changes where *batch.stopped is not 0.
+  /// Of rows [0, visible[h]), all held.  slot [n_kv_heads], the one that kv has
+  virtual void choose_slots(const Batch& batch, const KvRows& kv, int64_t recent,
+                            int32_t* slot) = 0;
+
+  /// score[h][r] = kv.score of row r, for rows [0, rows[h]).  lists.n is n_kv_heads
+  virtual void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists) = 0;
+
+  /// Makes kv.pages.keys of all rows that are held: rows [0, slot[h]) of every head, none of which
+  /// is a ring.
+  virtual void summarize_pages(const KvRows& kv) = 0;
+
+  /// The row at slot[h] of a decode step, which qkv() wrote, joins the summary of its page. Nothing
+  /// changes where *batch.stopped is not 0.
+  virtual void join_page(const Batch& batch, const KvRows& kv) = 0;
+
+  /// A decode step's scores of pages: pages.score[head][p] = sum over d of max(q_d m_d, q_d M_d) of
+  /// page p, for all pages of visible[h] rows but the last; -infinity where the page lies before
+  /// kv.window. pages.zone becomes those pages, and k = pages.n_read - 1 of them.
+  /// q [n_heads, head_dim] T
+  virtual void score_pages(const void* q, const KvRows& kv) = 0;
+
+  /// pages.mask of rows [0, visible[h]) becomes the mask that the row has, less the query heads
+  /// that read neither its page, by pages.cut, nor the last one because it is that.
+  virtual void mask_pages(const KvRows& kv) = 0;
 
   /// Makes `steps`, which calls steps of this device and nothing else, ready to be run repeatedly:
   /// a device may call it now, once, and replay what it launched (a CUDA graph), or at every run.

@@ -17,7 +17,8 @@ namespace {
 uint64_t activation_bytes(const ModelConfig& config, const Device& device, int64_t rows) {
   const auto elements = static_cast<uint64_t>(rows) *
                         static_cast<uint64_t>(2 * config.q_size() + config.intermediate_size);
-  return elements * dtype_size(device.compute_type()) + device.workspace_bytes(rows);
+  const auto sums = static_cast<uint64_t>(rows * config.n_heads) * sizeof(float);  // lse
+  return elements * dtype_size(device.compute_type()) + sums + device.workspace_bytes(rows);
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ Sequence::Sequence(const Network& network, const SequenceOptions& options)
       scratch_(device_.scratch_region()),
       mark_(scratch_.mark()),
       options_(options),
-      cache_(network.config, device_, options.kv.places_in_cache),
+      cache_(network.config, device_, options.kv.extras()),
       meter_(network.config),
       seen_(static_cast<size_t>(network.config.vocab_size)) {
   if (options_.prefill_rows == 0) options_.prefill_rows = device_.default_prefill_rows();
@@ -67,7 +68,7 @@ Sequence::Sequence(const Network& network, const SequenceOptions& options)
            .position = state_.position,
            .x = scratch_.allocate_array<float>("step x", c.hidden_size),
            .stopped = state_.stopped};
-  step_activations_ = make_activations(1);
+  step_activations_ = make_activations(1, options_.kv.extras().scores);
   logits_ = scratch_.allocate_array<float>("logits", c.vocab_size);
 }
 
@@ -75,7 +76,7 @@ Sequence::~Sequence() {
   scratch_.rewind(mark_);
 }
 
-Activations Sequence::make_activations(int64_t rows) {
+Activations Sequence::make_activations(int64_t rows, bool with_lse) {
   const ModelConfig& c = network_.config;
   const uint64_t element = dtype_size(device_.compute_type());
   const auto bytes = [&](int64_t width) { return static_cast<uint64_t>(rows * width) * element; };
@@ -84,6 +85,7 @@ Activations Sequence::make_activations(int64_t rows) {
   a.attention = scratch_.allocate("attention", bytes(c.q_size()));
   a.h = scratch_.allocate("h", bytes(c.intermediate_size));
   a.workspace = scratch_.allocate("workspace", device_.workspace_bytes(rows));
+  if (with_lse) a.lse = scratch_.allocate_array<float>("log-sum-exps", rows * c.n_heads);
   return a;
 }
 
@@ -91,8 +93,10 @@ Activations Sequence::make_activations(int64_t rows) {
 void Sequence::run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv) {
   const LayerWeights& w = network_.weights.layers[static_cast<size_t>(l)];
   if (kv.places_in_cache() && kv.appended == 0) device_.rotate_rows(kv);
-  device_.qkv(w, batch, a, kv);           // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
-  device_.attention(batch, a, kv);        // attention = softmax(q k^T / sqrt(d)) v
+  device_.qkv(w, batch, a, kv);  // q, k, v = rope(rmsnorm(x) Wqkv^T); k, v join the cache
+  // attention = softmax(q k^T / sqrt(d)) v
+  device_.attention(batch, a, kv.pages.n_read > 0 ? choose_pages(batch, a, kv) : kv);
+  if (kv.score != nullptr) device_.add_column_sums(batch, a, kv);
   device_.attention_output(w, batch, a);  // x += attention Wo^T
   device_.gate_up(w, batch, a);           // h = silu(rmsnorm(x) Wgate^T) * (rmsnorm(x) Wup^T)
   device_.down(w, batch, a);              // x += h Wdown^T
@@ -164,13 +168,16 @@ void Sequence::run_prompt(const Batch& prompt, std::span<KvPass* const> passes,
                           const PrefillHooks& hooks) {
   const ModelConfig& c = network_.config;
   const int64_t chunk = std::min(options_.prefill_rows, prompt.n);
-  const Activations a = make_activations(chunk);
   int64_t n_queries = 1;
   bool wants_statistics = false;
+  bool sums_columns = false;
   for (const KvPass* pass : passes) {
     n_queries = std::max(n_queries, pass->needs().queries);
     wants_statistics = wants_statistics || pass->needs().query_statistics;
+    sums_columns = sums_columns || pass->sums_columns();
   }
+  if (sums_columns) passes.front()->make_scores();
+  const Activations a = make_activations(chunk, sums_columns);
   QueryWindow queries(c, device_, std::min(n_queries, prompt.n));
   std::optional<PromptStatistics> statistics;
   if (wants_statistics) statistics.emplace(c, device_);
@@ -215,7 +222,6 @@ int64_t Sequence::steps_after(int64_t n) const {
 /// many as come before the next selection.
 KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
   const KvSettings& kv = options_.kv;
-  const bool ring = kv.policy && kv.policy->decode_rule() == DecodeRule::kRing;
   const bool drops = kv.exceeds(KvPass::most_rows(cache_, network_.config) + n);
   int64_t growth = steps_after(n);
   if (kv.recompact > 0) {
@@ -223,7 +229,7 @@ KvPass Sequence::open_pass(KvPass::Kind kind, int64_t n) {
     const bool joins = kind == KvPass::Kind::kInPlace && !cache_.empty();
     rows_to_selection_opened_ = joins ? rows_to_selection_ - n : to_budget + kv.recompact;
     growth = std::min(growth, to_budget + kv.recompact);
-  } else if (kind == KvPass::Kind::kCopy ? cache_.is_ring() : ring && drops) {
+  } else if (kind == KvPass::Kind::kCopy ? cache_.is_ring() : kv.replaces_rows() && drops) {
     growth = 0;
   }
   return {kind, {network_.config, device_, kv, meter_}, cache_, n, growth};
@@ -245,6 +251,7 @@ void Sequence::follow_cache() {
   step_recording_.reset();
   cache_.store().bind(state_);
   upload_position();
+  summarize_pages();
 }
 
 void Sequence::upload_position() {
@@ -263,6 +270,15 @@ void Sequence::take_back(int64_t n) {
   WINNOW_CHECK(queued_ == 0, "steps are still queued");
   cache_.take_back(n);
   upload_position();
+  summarize_pages();
+}
+
+/// Decode steps find every page summarized, and add their own rows.
+void Sequence::summarize_pages() {
+  for (int64_t l = 0; l < network_.config.n_layers; ++l) {
+    const KvRows kv = cache_.layer(l);
+    if (kv.pages.keys != nullptr) device_.summarize_pages(kv);
+  }
 }
 
 /// The prompt's tokens and positions in device memory, and room for its residual stream.

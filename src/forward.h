@@ -151,9 +151,12 @@ class Sequence {
 
  private:
   Batch upload_batch(std::span<const int32_t> tokens);
-  Activations make_activations(int64_t rows);
+  Activations make_activations(int64_t rows, bool with_lse);
   void run_layer(int64_t l, const Batch& batch, const Activations& a, const KvRows& kv);
   KvRows windowed(KvRows kv) const;
+  KvRows step_rows(int64_t l) const;
+  KvRows choose_pages(const Batch& batch, const Activations& a, const KvRows& kv);
+  void summarize_pages();
   void check_room(int64_t n) const;
   std::vector<int32_t> chunk_of(const PromptChunk& chunk, std::span<const int32_t> tokens) const;
   void prefill_chunks(std::span<const int32_t> tokens, const PrefillHooks& hooks);

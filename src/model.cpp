@@ -79,8 +79,7 @@ uint64_t prompt_scratch(const ModelFiles& files, const Device& device, const Run
 
 MemoryPlan plan_memory(const ModelFiles& files, const Device& device, const RunShape& shape) {
   const DType type = device.compute_type();
-  const uint64_t kv =
-      KvStore::region_bytes(files.config, type, shape.kv_room(), shape.kv.places_in_cache);
+  const uint64_t kv = KvStore::region_bytes(files.config, type, shape.kv_room(), shape.kv.extras());
   uint64_t scratch = prompt_scratch(files, device, shape);
   if (shape.kv_plan.layer_rows > 0) {
     scratch += KvPass::scratch_bytes(files.config, device, shape.kv, shape.kv_plan.layer_rows,

@@ -1,5 +1,7 @@
 #include "src/saved_sequence.h"
 
+#include "src/base/error.h"
+
 namespace winnow {
 
 CacheContents save_sequence(const Sequence& sequence, const Network& network,
@@ -19,6 +21,7 @@ CacheContents save_sequence(const Sequence& sequence, const Network& network,
                             .tokens = origin.tokens,
                             .state = sequence.state()};
   const KvStore& store = sequence.cache().store();
+  WINNOW_CHECK(!store.extras().scores, "a cache file holds no scores");
   write_cache_file(file, contents, [&](const RowPiece& piece) {
     const auto head = static_cast<int64_t>(piece.head);
     const KvStore::HeadMemory from = store.head_memory(head / c.n_kv_heads, head % c.n_kv_heads);

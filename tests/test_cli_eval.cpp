@@ -144,8 +144,13 @@ TEST_CASE("cli eval: predictions and pictures of the same rows") {
   const std::string answers = bench.path("p.jsonl"), plot = bench.path("p.svg");
   const std::string map = bench.path("h.svg");
   const OrderedJson rows = rows_of(bench.needle(
-      {"--predictions", answers, "--plot", plot, "--heat-map", map, "--question", "unseen"}));
+      {"--predictions", answers, "--plot", plot, "--heat-map", map, "--question", "unseen",
+       "--plot-footprint", bench.path("f.svg"), "--plot-peak", bench.path("k.svg")}));
   CHECK(read_file(plot) == budget_plot_svg(eval_rows(rows), "Needles in text.txt"));
+  CHECK(read_file(bench.path("f.svg")) ==
+        cost_plot_svg(eval_rows(rows), "Needles in text.txt", PlotBy::kFootprint));
+  CHECK(read_file(bench.path("k.svg")) ==
+        cost_plot_svg(eval_rows(rows), "Needles in text.txt", PlotBy::kPeak));
   CHECK(read_file(map) == heat_map_svg(eval_rows(rows), "Needles in text.txt"));
   const OrderedJson lines = read_lines(read_file(answers));
   REQUIRE(lines.size() == 2 * 3 * kMethods);

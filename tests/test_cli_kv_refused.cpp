@@ -103,13 +103,15 @@ TEST_CASE("cli kv refused: words that are none of the known, which are listed") 
   const TinyDir tiny;
   for (const char* policy : {"nope", "", "Sage", "sage ", "sag"}) {
     fails(run_of(tiny, {"--kv-policy", policy, "--kv-budget", "8"}), 2,
-          {"--kv-policy must be full, sage, streaming or random", "'" + std::string(policy) + "'"});
+          {"--kv-policy must be full, sage, laprox, ", "'" + std::string(policy) + "'"});
   }
   const Words sage = {"--kv-policy", "sage", "--kv-budget", "8"};
   fails(run_of(tiny, joined(sage, {"--kv-group", "min"})), 2,
         {"--kv-group must be head, mean, max or sum", "'min'"});
   fails(run_of(tiny, joined(sage, {"--kv-positions", "text"})), 2,
         {"--kv-positions must be original or cache", "'text'"});
+  fails(run_of(tiny, {"--kv-policy", "expected", "--kv-budget", "8", "--kv-positions", "cache"}), 2,
+        {"--kv-positions cache does not go with --kv-policy expected"});
   for (const char* number : {"-1", "x", "", "1.5", "2147483648"}) {
     for (const char* option : {"--kv-sink", "--kv-recent", "--kv-recompact"}) {
       const std::string word = std::string(option) + "=" + number;

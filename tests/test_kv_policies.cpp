@@ -49,7 +49,7 @@ TEST_CASE("kv policies: what each says of itself") {
   for (const std::string_view name : policy_names()) {
     CAPTURE(std::string(name));
     const auto policy = make_policy(name);
-    CHECK(policy->scores_rows() == (name != "full" && name != "streaming"));
+    CHECK(policy->scores_rows() == (name != "full" && name != "streaming" && name != "quest"));
     CHECK_FALSE((policy->scores_kv_heads() && policy->group() == Group::kHead));
     CHECK_FALSE((policy->cut() != CutScope::kList && policy->group() == Group::kHead));
     CHECK(policy->needs().queries <= kMaxQueries);
@@ -60,7 +60,12 @@ TEST_CASE("kv policies: what each says of itself") {
   for (const char* name : {"sage", "streaming", "random"}) {
     CHECK(make_policy(name)->decode_rule() == DecodeRule::kRing);
   }
-  CHECK(make_policy("full")->decode_rule() == DecodeRule::kAppend);
+  for (const char* name : {"full", "quest"}) {
+    CHECK(make_policy(name)->decode_rule() == DecodeRule::kAppend);
+  }
+  CHECK(make_policy("h2o")->decode_rule() == DecodeRule::kReplaceLeast);
+  CHECK(make_policy("quest")->paging(100) == Paging{.n_read = 6, .dense_layers = 2});
+  CHECK(make_policy("quest")->paging(1).n_read == 3);
   const Shares all = make_policy("full")->shares(100, 4, 4);
   CHECK(all.sink + all.k == 0);
   CHECK(all.recent == 100);
@@ -96,7 +101,7 @@ TEST_CASE("kv policies: random draws anew for every seed and layer, and the same
 
 TEST_CASE("kv policies: methods without scores refuse to give any") {
   ScoredLayer layer;
-  for (const char* name : {"full", "streaming"}) {
+  for (const char* name : {"full", "streaming", "quest"}) {
     expect_error(ExitCode::kInternal, {name, "scores no rows"},
                  [&] { layer.scores(*make_policy(name), 0); });
   }

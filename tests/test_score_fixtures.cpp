@@ -1,61 +1,10 @@
 // Scores and choices of the CPU device against those that NumPy made of the papers' formulas.
 #include <doctest/doctest.h>
 
-#include <cmath>
-#include <string>
-
-#include "src/cpu/cpu_device.h"
 #include "tests/support/score_fixture.h"
 
 using namespace winnow;
 using namespace winnow::test;
-
-namespace {
-
-using Rows = std::vector<std::vector<int32_t>>;
-
-/// Calls check(fixture, layer number, rows, device) for every layer of every case.
-template <class F>
-void for_layers(F&& check) {
-  for (const char* name : {"gqa", "odd"}) {
-    const ScoreFixture fixture(name);
-    const auto device = make_cpu_device(fixture.config, 2);
-    for (int64_t l = 0; l < fixture.config.n_layers; ++l) {
-      CAPTURE(name);
-      CAPTURE(l);
-      TestLayer layer = fixture.layer(l);
-      check(fixture, l, layer, *device);
-    }
-  }
-}
-
-/// The greatest error of the lists' first `n` scores, relative to the greatest score.
-/// expected [lists.n, n]
-double error_of(TestLists& lists, const std::vector<float>& expected, int64_t n) {
-  double most = 0, error = 0;
-  for (int64_t i = 0; i < lists.n; ++i) {
-    for (int64_t r = 0; r < n; ++r) {
-      const double e = expected[size_t(i * n + r)];
-      const double difference = std::fabs(lists.at(i, r) - e);
-      if (!(difference <= error)) error = difference;
-      most = std::max(most, std::fabs(e));
-    }
-  }
-  return error / most;
-}
-
-TestLists lists_for(const ScoreFixture& fixture, int64_t n) {
-  return {n, fixture.rows};
-}
-
-/// What case.json says that a method keeps: a list for each KV head, or one for all of them.
-Rows expected_rows(const ScoreFixture& fixture, int64_t layer, const char* method) {
-  const Json& kept = fixture.expected["layers"][size_t(layer)][method];
-  if (kept[0].is_array()) return kept.get<Rows>();
-  return Rows(size_t(fixture.config.n_kv_heads), kept.get<std::vector<int32_t>>());
-}
-
-}  // namespace
 
 TEST_CASE("score fixtures: knorm and keydiff") {
   for_layers([](const ScoreFixture& fixture, int64_t l, TestLayer& layer, Device& device) {

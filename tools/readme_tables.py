@@ -171,9 +171,67 @@ def kernel_table() -> str:
     return markdown(header, lines)
 
 
+QUESTIONS = ["seen", "unseen"]
+ORDERS = ["layer", "chunk", "chunk-patched"]
+
+
+def method_rows(question: str, order: str) -> list[dict]:
+    rows = load(f"methods-{question}-{order}.json")["rows"]
+    return [row for row in rows if row["depth"] is None]
+
+
+def methods_table() -> str:
+    """Accuracy in percent of each method by budget, question seen / unseen, in layer order."""
+    found = {q: method_rows(q, "layer") for q in QUESTIONS}
+    cells = {(q, r["policy"], r["budget"]): r["accuracy"] for q in QUESTIONS for r in found[q]}
+    policies = list(dict.fromkeys(row["policy"] for row in found["seen"]))
+    budgets = sorted({row["budget"] for row in found["seen"] if row["budget"] is not None})
+    lines = []
+    for policy in policies:
+        line = [policy]
+        for budget in budgets:
+            key = None if (QUESTIONS[0], policy, None) in cells else budget
+            line.append(" / ".join(f"{100 * cells[q, policy, key]:.0f}" for q in QUESTIONS))
+        lines.append(line)
+    return markdown(["method", *map(str, budgets)], lines)
+
+
+def critical_footprint(rows: list[dict], policy: str, full: float) -> str:
+    """The least footprint that keeps 90 % of the full cache's accuracy, interpolated between the
+    two measured points around it (arXiv 2506.17121, section 2.1)."""
+    points = sorted((r["footprint"], r["accuracy"]) for r in rows if r["policy"] == policy)
+    wanted = 0.9 * full
+    reached = [i for i in range(len(points)) if points[i][1] >= wanted]
+    if not reached:
+        return f"> {100 * points[-1][0]:.1f}"
+    i = reached[0]
+    if i == 0:
+        return f"< {100 * points[0][0]:.1f}"
+    (x0, y0), (x1, y1) = points[i - 1], points[i]
+    return f"{100 * (x0 + (wanted - y0) / (y1 - y0) * (x1 - x0)):.1f}"
+
+
+def critical_table() -> str:
+    """Critical KV footprint in percent, by question and order of prefill."""
+    columns = [(question, order) for question in QUESTIONS for order in ORDERS]
+    found = {column: method_rows(*column) for column in columns}
+    first = found[columns[0]]
+    policies = [p for p in dict.fromkeys(row["policy"] for row in first) if p != "full"]
+    lines = []
+    for policy in policies:
+        line = [policy]
+        for column in columns:
+            full = next(r["accuracy"] for r in found[column] if r["policy"] == "full")
+            line.append(critical_footprint(found[column], policy, full))
+        lines.append(line)
+    return markdown(["method", *(f"{question}, {order}" for question, order in columns)], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "needle": needle_table,
     "ppl": perplexity_table,
+    "methods": methods_table,
+    "critical": critical_table,
     "speed": speed_table,
     "kernels": kernel_table,
 }

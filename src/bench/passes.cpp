@@ -42,12 +42,12 @@ DecodeRun decode_run(const BenchOptions& options, const KvSettings& kv, int64_t 
   run.take_back = !ring && kv.recompact == 0;
   const int64_t longest = std::max(n, kWarmUpTokens);
   run.capacity = depth + (run.take_back ? longest : drawn);
-  run.plan.room = std::min(depth, kv.budget) + (ring ? 0 : longest);
+  run.plan.room = kv.left_of(depth) + (ring ? 0 : longest);
   if (kv.recompact > 0) {
-    const int64_t rows = std::min(depth, kv.budget);
+    const int64_t rows = kv.left_of(depth);
     run.plan = plan_kv(kv, {&rows, 1}, run.capacity);
   }
-  run.head = synthetic_head(kv, depth, run.plan.room - std::min(depth, kv.budget));
+  run.head = synthetic_head(kv, depth, run.plan.room - kv.left_of(depth));
   return run;
 }
 

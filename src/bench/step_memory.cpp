@@ -60,7 +60,7 @@ RandomRows::RandomRows(const BenchScene& scene, int64_t n_layers, const KvSettin
                        int64_t depth, int64_t growth)
     : head_(synthetic_head(kv, depth, growth)),
       store_(first_layers(scene.config(), n_layers), scene.device(), scene.device().kv_region(0),
-             kv.places_in_cache) {
+             kv.extras()) {
   fill_store(store_, scene.device(), first_layers(scene.config(), n_layers), kv, depth, head_);
 }
 
@@ -68,7 +68,7 @@ uint64_t RandomRows::bytes(const BenchRequest& request, int64_t n_layers, const 
                            int64_t depth, int64_t growth) {
   return KvStore::region_bytes(first_layers(request.files.config, n_layers),
                                request.device.compute_type(),
-                               synthetic_head(kv, depth, growth).room, kv.places_in_cache);
+                               synthetic_head(kv, depth, growth).room, kv.extras());
 }
 
 WinnowMemory::WinnowMemory(const BenchScene& scene, const KvSettings& kv, int64_t rows)
@@ -80,7 +80,7 @@ WinnowMemory::WinnowMemory(const BenchScene& scene, const KvSettings& kv, int64_
       zone_(rows - kv.shares.sink - kv.shares.recent),
       stride_((rows + 3) / 4 * 4),
       from_(scene, 1, KvSettings{}, rows, 0),
-      to_(first_layers(scene.config(), 1), device_, device_.kv_region(1), false) {
+      to_(first_layers(scene.config(), 1), device_, device_.kv_region(1), RowExtras{}) {
   const ModelConfig& c = scene.config();
   const std::vector<HeadRows> heads(
       static_cast<size_t>(c.n_kv_heads),

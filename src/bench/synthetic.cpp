@@ -47,10 +47,12 @@ std::vector<T> repeated(const std::vector<T>& one, int64_t times) {
 
 HeadRows synthetic_head(const KvSettings& settings, int64_t depth, int64_t growth) {
   const bool drops = settings.exceeds(depth);
-  HeadRows head{.rows = static_cast<int32_t>(std::min(depth, settings.budget))};
+  HeadRows head{.rows = static_cast<int32_t>(settings.left_of(depth))};
   head.room = head.rows;
-  if (drops && settings.recompact == 0 && settings.policy->decode_rule() == DecodeRule::kRing) {
-    head.ring_rows = std::min(head.rows, static_cast<int32_t>(settings.shares.recent));
+  if (drops && settings.replaces_rows()) {
+    const auto recent = static_cast<int32_t>(settings.shares.recent);
+    head.by_score = settings.extras().scores;
+    head.ring_rows = head.by_score ? head.rows : std::min(head.rows, recent);
   } else {
     head.room += static_cast<int32_t>(growth);
   }

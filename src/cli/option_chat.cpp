@@ -32,7 +32,8 @@ void check_chat(ChatOptions& options) {
   }
   if (options.max_tokens == 0)
     fail(ExitCode::kUsage, "'winnow chat' needs -n of at least 1, or -1");
-  if (options.kv.policy == "full") options.kv.reselect = false;
+  const auto policy = make_policy(options.kv.policy);
+  if (policy && keeps_every_row(*policy)) options.kv.reselect = false;
   options.kv.policy_options.seed = options.seed.value_or(0);
   check_kv(options.kv);
 }

@@ -94,6 +94,10 @@ void add_eval_options(OptionSet& set, EvalOptions& options) {
   add_result(set, {"--predictions", "FILE.jsonl", "every answer, as it comes (default none)"},
              options.predictions);
   add_result(set, {"--plot", "FILE.svg", "accuracy by budget (default none)"}, options.plot);
+  add_result(set, {"--plot-footprint", "FILE.svg", "accuracy by KV footprint (default none)"},
+             options.plot_footprint);
+  add_result(set, {"--plot-peak", "FILE.svg", "accuracy by the most bytes held (default none)"},
+             options.plot_peak);
   add_result(set, {"--heat-map", "FILE.svg", "accuracy by depth and length (default none)"},
              options.heat_map);
   add_kv_lists(set, options.policies, options.budgets, "(default 128)");
@@ -136,7 +140,8 @@ void check_eval(EvalOptions& options) {
     fail(ExitCode::kUsage, "--samples 0: there is no end to needles");
   }
   if (options.kind == EvalKind::kPerplexity &&
-      !(options.plot.empty() && options.heat_map.empty() && options.predictions.empty())) {
+      !(options.plot.empty() && options.plot_footprint.empty() && options.plot_peak.empty() &&
+        options.heat_map.empty() && options.predictions.empty())) {
     fail(ExitCode::kUsage,
          "--plot, --heat-map and --predictions show answers, and 'winnow eval "
          "ppl' has none");

@@ -167,7 +167,7 @@ namespace {
 
 /// Of `details` what has a meaning for the method.
 KvOptions meaningful(const KvOptions& details, const Policy& policy) {
-  KvOptions method = policy.name() == "full" ? KvOptions{} : details;
+  KvOptions method = keeps_every_row(policy) ? KvOptions{} : details;
   method.policy = policy.name();
   PolicyOptions& own = method.policy_options;
   own = details.policy_options;
@@ -180,7 +180,9 @@ KvOptions meaningful(const KvOptions& details, const Policy& policy) {
     own.pool_attention.reset();
   }
   if (!has.chunk) own.chunk.reset();
-  if (!policy.scores_rows()) own.cut.reset();
+  const bool by_score = policy.decode_rule() == DecodeRule::kReplaceLeast;
+  if (by_score) method.sink.reset();
+  if (!policy.scores_rows() || by_score) own.cut.reset();
   if (!policy.scores_rows() || policy.scores_kv_heads()) method.group.reset();
   if (!method.group && policy.group() != Group::kHead) method.fill = false;
   if (!policy.scores_rows()) method.fill = false;

@@ -72,4 +72,19 @@ std::string join_words(const std::vector<std::string>& words) {
   return text;
 }
 
+std::string words_in_lines(const std::vector<std::string>& words) {
+  constexpr size_t kWidth = 66;
+  std::string lines;
+  size_t length = 0;
+  for (const std::string& word : words) {
+    if (!lines.empty()) lines += ",";
+    if (length + word.size() > kWidth) lines += "\n";
+    if (length + word.size() > kWidth) length = 0;
+    if (length > 0) lines += " ";
+    lines += word;
+    length += word.size() + 2;
+  }
+  return lines;
+}
+
 }  // namespace winnow

@@ -151,6 +151,9 @@ CLI::Option* OptionSet::add_numbers(const OptionText& text, std::vector<T>& fiel
   return add_value({text.names, text.value, with_default(text.help, field.front())}, read);
 }
 
+/// "a, b, c", in lines that the help has room for.
+std::string words_in_lines(const std::vector<std::string>& words);
+
 template <class T>
 CLI::Option* OptionSet::add_choice(const OptionText& text, T& field, const Choices<T>& choices) {
   std::vector<std::string> words;
@@ -169,8 +172,11 @@ CLI::Option* OptionSet::add_choice(const OptionText& text, T& field, const Choic
     }
     fail(ExitCode::kUsage, name, " must be ", join_words(words), ", not ", quoted(value));
   };
-  const std::string help = default_word.empty() ? text.help : with_default(text.help, default_word);
-  return add_value({text.names, alternatives, help}, read);
+  constexpr size_t kMostBeside = 60;  // characters of alternatives that a name has room for
+  const bool beside = alternatives.size() <= kMostBeside;
+  const std::string what = beside ? text.help : text.help + ":\n" + words_in_lines(words);
+  const std::string help = default_word.empty() ? what : with_default(what, default_word);
+  return add_value({text.names, beside ? alternatives : "NAME", help}, read);
 }
 
 }  // namespace winnow

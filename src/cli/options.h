@@ -195,10 +195,12 @@ struct EvalOptions {
   std::vector<KvBudget> budgets;  // of each policy but full
   KvOptions kv;                   // the rest, where it has a meaning for a policy
 
-  OutputOptions output;               // text, md, csv, json, jsonl
-  std::filesystem::path predictions;  // .jsonl: every answer; empty: nowhere
-  std::filesystem::path heat_map;     // .svg: accuracy by depth and length; empty: none
-  std::filesystem::path plot;         // .svg: accuracy by budget; empty: none
+  OutputOptions output;                  // text, md, csv, json, jsonl
+  std::filesystem::path predictions;     // .jsonl: every answer; empty: nowhere
+  std::filesystem::path heat_map;        // .svg: accuracy by depth and length; empty: none
+  std::filesystem::path plot;            // .svg: accuracy by budget; empty: none
+  std::filesystem::path plot_footprint;  // .svg: the same by KV footprint
+  std::filesystem::path plot_peak;       // .svg: the same by the most bytes held
 };
 
 using CommandLine = std::variant<GenerateOptions, ChatOptions, TokenizeOptions, InspectOptions,

@@ -137,6 +137,12 @@ void LoadedCache::restore(Sequence& sequence, Device& device) {
   record_.ms += ms_since(start);
 }
 
+CacheSaver::CacheSaver(const std::filesystem::path& path, const KvSettings& kv) : file_(path) {
+  if (!kv.extras().scores) return;
+  fail(ExitCode::kUsage, "--cache-save does not go with --kv-policy ", kv.policy->name(),
+       ": a cache file holds no scores");
+}
+
 CacheFileRecord CacheSaver::save(const Sequence& sequence, const Model& model,
                                  const ModelFiles& files, const KvOptions& kv, int64_t first_prompt,
                                  std::vector<int32_t> tokens) {

@@ -60,8 +60,8 @@ class LoadedCache {
 /// before a long prompt is read.
 class CacheSaver {
  public:
-  /// Fails with kIo.
-  explicit CacheSaver(const std::filesystem::path& path) : file_(path) {}
+  /// Fails with kIo, and with kUsage where `kv` keeps what no file has room for.
+  CacheSaver(const std::filesystem::path& path, const KvSettings& kv);
 
   /// Saves what `sequence` holds, which has read `tokens`, with the options that it was made by.
   /// first_prompt: the tokens that they were resolved for. Once. Fails with kIo.

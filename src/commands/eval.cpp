@@ -1,5 +1,6 @@
 // winnow eval: what dropping rows costs, in answers that are lost and text that surprises.
 #include <algorithm>
+#include <list>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
@@ -103,7 +104,9 @@ class AnswerLog {
       : options_(options), report_(options.output, eval_columns()) {
     for (const KvOptions& method : methods) policies_.push_back(method.policy);
     if (!options.predictions.empty()) predictions_.emplace(options.predictions);
-    if (!options.plot.empty()) plot_.emplace(options.plot);
+    add_plot(options.plot, PlotBy::kBudget);
+    add_plot(options.plot_footprint, PlotBy::kFootprint);
+    add_plot(options.plot_peak, PlotBy::kPeak);
     if (!options.heat_map.empty()) heat_map_.emplace(options.heat_map);
   }
 
@@ -136,15 +139,20 @@ class AnswerLog {
   /// Pictures and the end of the report, of what there is.
   void finish(const std::string& title) {
     report_.finish();
-    if (plot_) plot_->write(budget_plot_svg(rows_, title));
+    for (auto& [by, plot] : plots_) plot.write(cost_plot_svg(rows_, title, by));
     if (heat_map_) heat_map_->write(heat_map_svg(rows_, title));
   }
 
  private:
+  void add_plot(const std::filesystem::path& file, PlotBy by) {
+    if (!file.empty()) plots_.emplace_back(by, file);
+  }
+
   const EvalOptions& options_;
   EvalReport report_;
   std::vector<std::string> policies_;
-  std::optional<Output> predictions_, plot_, heat_map_;
+  std::optional<Output> predictions_, heat_map_;
+  std::list<std::pair<PlotBy, Output>> plots_;
   std::vector<EvalRow> rows_;
 };
 

@@ -168,7 +168,7 @@ ExitCode run_generate(const GenerateOptions& asked) {
   Printer printer(options, *files.tokenizer);
   KeptOutput kept(options);
   std::optional<CacheSaver> saver;
-  if (!options.cache.save.empty()) saver.emplace(options.cache.save);
+  if (!options.cache.save.empty()) saver.emplace(options.cache.save, shape.kv);
   const Model model = load_with_progress(files, std::move(device), options.model, shape, console);
   Sequence sequence(
       model.network(),

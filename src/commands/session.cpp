@@ -53,7 +53,10 @@ void plan_kv_rows(const KvOptions& options, const ModelFiles& files, const Devic
   if (!shape.kv.policy || shape.kv.budget == KvSettings::kNoBudget) return;
   const auto number = [](int64_t n) { return std::to_string(n); };
   std::string line = "budget  " + number(shape.kv.budget) + " rows a head: ";
-  if (shape.kv.exceeds(first)) {
+  if (shape.kv.paging.n_read > 0) {
+    line = "budget  every row is kept; a step's query heads read " +
+           number(shape.kv.paging.n_read) + " pages of " + number(kPageRows) + " rows each";
+  } else if (shape.kv.exceeds(first)) {
     const Shares& shares = shape.kv.shares;
     line += number(shares.sink) + " first, " + number(shares.recent) + " last";
     const int64_t lists = lists_of(shape.kv.group, files.config.group());

@@ -180,7 +180,9 @@ class QueryBlock {
     for (int64_t j = 0; j < std::min(kTileCols, n_queries_ - first_query); ++j) {
       const float sum = strip.sum[j];
       const float inverse = sum == 0 ? 0.0F : 1.0F / sum;
-      float* out = p_.out + offset(first_query + j);
+      const int64_t query = first_query + j;
+      p_.store_lse(head_ * group_ + group_head(query), batch_row(query), strip.max[j], sum);
+      float* out = p_.out + offset(query);
       for (const Columns& row : strip.out) *out++ = row[j] * inverse;
     }
   }

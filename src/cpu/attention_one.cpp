@@ -149,10 +149,10 @@ class Span {
   std::vector<float> edge_;     // [kBlockRows, kTileCols]: the last columns of V, zeros beside them
 };
 
-/// to = the spans' sums brought to one maximum, in the spans' order.
+/// to = the spans' sums brought to one maximum, in the spans' order. Returns their max and sum.
 /// spans [n_spans], `stride` apart; out [n_spans, head_dim], rows stride * head_dim apart
-void merge(const Partial* spans, const float* out, int64_t n_spans, int64_t stride,
-           int64_t head_dim, float* to) {
+Partial merge(const Partial* spans, const float* out, int64_t n_spans, int64_t stride,
+              int64_t head_dim, float* to) {
   float max = kMinusInfinity;
   for (int64_t s = 0; s < n_spans; ++s) max = std::max(max, spans[s * stride].max);
   std::fill_n(to, head_dim, 0.0F);
@@ -166,6 +166,7 @@ void merge(const Partial* spans, const float* out, int64_t n_spans, int64_t stri
   }
   const float inverse = sum == 0 ? 0.0F : 1.0F / sum;
   for (int64_t d = 0; d < head_dim; ++d) to[d] *= inverse;
+  return {.max = max, .sum = sum};
 }
 
 }  // namespace
@@ -193,8 +194,10 @@ void attention_of_one(const AttentionProblem& p, int64_t i) {
   }
   for (int64_t head = 0; head < c.n_heads; ++head) {
     const int64_t first = head / group * n_spans * group + head % group;
-    merge(&partials[static_cast<size_t>(first)], &out[static_cast<size_t>(first * c.head_dim)],
-          n_spans, group, c.head_dim, p.out + head * c.head_dim + i * c.q_size());
+    const Partial whole =
+        merge(&partials[static_cast<size_t>(first)], &out[static_cast<size_t>(first * c.head_dim)],
+              n_spans, group, c.head_dim, p.out + head * c.head_dim + i * c.q_size());
+    p.store_lse(head, i, whole.max, whole.sum);
   }
 }
 

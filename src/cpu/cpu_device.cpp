@@ -15,6 +15,7 @@
 #include "src/cpu/ceilings.h"
 #include "src/cpu/matmul.h"
 #include "src/cpu/ops.h"
+#include "src/cpu/pages.h"
 #include "src/cpu/threads.h"
 #include "src/cpu/winnow.h"
 #include "src/host_memory.h"
@@ -93,19 +94,19 @@ class CpuDevice final : public Device {
     const Workspace space(*this, batch, a);
     norm(batch, w.attention_norm, space.normed);
     cpu::matmul(w.qkv, space.normed, batch.n, space.wide);
-    if (batch.stopped != nullptr && *batch.stopped != 0) return;
+    if (is_stopped(batch)) return;
     if (w.qkv_bias != nullptr) cpu::add_bias(w.qkv_bias, batch.n, config_.qkv_size(), space.wide);
     const RopeFrequencies frequencies = rope_frequencies(config_, text_length(batch));
 #pragma omp parallel for schedule(static) if (batch.n > 1)
     for (int64_t i = 0; i < batch.n; ++i) {
       float* const qkv = space.wide + i * config_.qkv_size();
       if (w.q_norm != nullptr) norm_heads(w, qkv);
-      rotate_and_store(batch, i, frequencies, qkv, floats(a.q), kv);
+      cpu::rotate_and_store(config_, batch, i, frequencies, qkv, floats(a.q), kv);
     }
   }
 
   void attention(const Batch& batch, const Activations& a, const KvRows& kv) override {
-    cpu::attention(config_, batch.n, floats(a.q), kv, floats(a.attention));
+    cpu::attention(config_, batch.n, floats(a.q), kv, floats(a.attention), a.lse);
   }
 
   void attention_output(const LayerWeights& w, const Batch& batch, const Activations& a) override {
@@ -126,7 +127,7 @@ class CpuDevice final : public Device {
 
   void logits(const ModelWeights& w, const Batch& batch, const Activations& a,
               float* logits) override {
-    if (batch.stopped != nullptr && *batch.stopped != 0) return;
+    if (is_stopped(batch)) return;
     const Workspace space(*this, batch, a);
     norm(batch, w.final_norm, space.normed);
     cpu::matmul(w.lm_head, space.normed, batch.n, logits);
@@ -258,6 +259,35 @@ class CpuDevice final : public Device {
     cpu::expected_scores(config_, statistics, outlook, rotation, kv, zones, logits, lists);
   }
 
+  void add_column_sums(const Batch& batch, const Activations& a, const KvRows& kv) override {
+    if (is_stopped(batch)) return;
+    cpu::add_column_sums(config_, batch.n, floats(a.q), a.lse, kv);
+  }
+
+  void choose_slots(const Batch& batch, const KvRows& kv, int64_t recent, int32_t* slot) override {
+    if (!is_stopped(batch)) cpu::choose_slots(config_, batch.position[0], kv, recent, slot);
+  }
+
+  void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    cpu::stored_scores(config_, kv, zones, lists);
+  }
+
+  void summarize_pages(const KvRows& kv) override {
+    cpu::summarize_pages(config_, kv);
+  }
+
+  void join_page(const Batch& batch, const KvRows& kv) override {
+    if (!is_stopped(batch)) cpu::join_page(config_, kv);
+  }
+
+  void score_pages(const void* q, const KvRows& kv) override {
+    cpu::score_pages(config_, static_cast<const float*>(q), kv);
+  }
+
+  void mask_pages(const KvRows& kv) override {
+    cpu::mask_pages(config_, kv);
+  }
+
   void top_k(const Zones& zones, const ScoreLists& lists) override {
     cpu::top_k(config_, zones, lists);
   }
@@ -309,6 +339,9 @@ class CpuDevice final : public Device {
   static float* floats(void* activations) {
     return static_cast<float*>(activations);
   }
+  static bool is_stopped(const Batch& batch) {
+    return batch.stopped != nullptr && *batch.stopped != 0;
+  }
 
   /// Width of the widest product before it is folded: q, k and v, or gate and up.
   int64_t wide_size() const {
@@ -330,35 +363,6 @@ class CpuDevice final : public Device {
     const float eps = config_.rms_norm_eps;
     cpu::rmsnorm(qkv, w.q_norm, eps, config_.n_heads, config_.head_dim, qkv);
     cpu::rmsnorm(k, w.k_norm, eps, config_.n_kv_heads, config_.head_dim, k);
-  }
-
-  /// Rotates q and k of batch row i to its place in the text, or in each KV head's cache, and makes
-  /// k and v the head's row.  qkv [qkv_size]; q [n, n_heads, head_dim]
-  void rotate_and_store(const Batch& batch, int64_t i, const RopeFrequencies& frequencies,
-                        const float* qkv, float* q, const KvRows& kv) const {
-    const int64_t head_dim = config_.head_dim;
-    const int64_t queries = config_.group() * head_dim;  // width of a group's queries
-    float cos_sin[kMaxHeadDim];
-    int64_t angles_of = -1;  // the place that cos_sin is for
-    for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
-      const int64_t place = kv.places_in_cache() ? kv.visible_to(h, i) - 1 : batch.position[i];
-      if (place != angles_of) {
-        cpu::rope_angles(static_cast<int32_t>(place), frequencies, head_dim, cos_sin);
-        angles_of = place;
-      }
-      cpu::rope(qkv + h * queries, cos_sin, config_.group(), head_dim,
-                q + i * config_.q_size() + h * queries);
-      const float* k = qkv + config_.q_size() + h * head_dim;
-      const float* v = k + config_.kv_size();
-      const int64_t entry = kv.first[h] + kv.row_of(h, i);
-      cpu::rope(k, cos_sin, 1, head_dim, floats(kv.k) + entry * head_dim);
-      if (kv.places_in_cache()) {
-        std::copy_n(k, head_dim, floats(kv.k_plain) + entry * head_dim);
-      }
-      std::copy_n(v, head_dim, floats(kv.v) + entry * head_dim);
-      kv.position[entry] = batch.position[i];
-      kv.mask[entry] = kSeenByAll;
-    }
   }
 
   ModelConfig config_;

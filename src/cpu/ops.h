@@ -28,6 +28,12 @@ void rope(const float* x, const float* cos_sin, int64_t n_heads, int64_t head_di
 void rope_angles(int32_t position, const RopeFrequencies& frequencies, int64_t head_dim,
                  float* cos_sin);
 
+/// Rotates q and k of batch row i to its place in the text, or in each KV head's cache, and makes k
+/// and v the head's row.  qkv [qkv_size] fp32; q [n, n_heads, head_dim] fp32
+void rotate_and_store(const ModelConfig& config, const Batch& batch, int64_t i,
+                      const RopeFrequencies& frequencies, const float* qkv, float* q,
+                      const KvRows& kv);
+
 /// x += bias, row by row.  x [n, size]; bias [size]
 void add_bias(const float* bias, int64_t n, int64_t size, float* x);
 
@@ -39,7 +45,8 @@ void swiglu(const float* gate_up, int64_t n, int64_t size, float* h);
 void embed(const Matrix& table, const Batch& batch);
 
 /// out = softmax(q k^T / sqrt(head_dim)) v, see Device::attention.
-/// q, out [n, n_heads, head_dim] fp32
-void attention(const ModelConfig& config, int64_t n, const float* q, const KvRows& kv, float* out);
+/// q, out [n, n_heads, head_dim] fp32; lse [n_heads, n] or null
+void attention(const ModelConfig& config, int64_t n, const float* q, const KvRows& kv, float* out,
+               float* lse = nullptr);
 
 }  // namespace winnow::cpu

@@ -91,6 +91,7 @@ void gather_rows(const ModelConfig& config, const KvRows& from, const KeptRows& 
       copy_row(from.v, source, to.v, target, head_dim);
       to.position[target] = from.position[source];
       to.mask[target] = kept.mask != nullptr ? kept.mask[at] : from.mask[source];
+      if (from.score != nullptr && to.score != nullptr) to.score[target] = from.score[source];
     }
   }
 }

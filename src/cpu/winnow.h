@@ -88,6 +88,20 @@ void expected_scores(const ModelConfig& config, const QueryStatistics& statistic
 ///   NaN, -1           a score of the zone is NaN, whatever k is
 void top_k(const ModelConfig& config, const Zones& zones, const ScoreLists& lists);
 
+/// kv.score += what each row gets of the attention of n queries, the mean over each group.
+/// q [n, n_heads, head_dim] fp32; lse [n_heads, n] as attention() leaves it
+void add_column_sums(const ModelConfig& config, int64_t n, const float* q, const float* lse,
+                     const KvRows& kv);
+
+/// slot[h] = the row of the least score among those of places below position - recent, which
+/// becomes 0.
+void choose_slots(const ModelConfig& config, int32_t position, const KvRows& kv, int64_t recent,
+                  int32_t* slot);
+
+/// score = kv.score.  lists.n is n_kv_heads
+void stored_scores(const ModelConfig& config, const KvRows& kv, const Zones& zones,
+                   const ScoreLists& lists);
+
 /// Rows outside of the zones get the score `outside`, and what lies behind the rows -infinity.
 /// lists.n is n_kv_heads
 void set_aside(const ModelConfig& config, const Zones& zones, const ScoreLists& lists,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/base/format_bytes.h"
 #include "src/eval/svg.h"
 
 namespace winnow {
@@ -72,15 +73,60 @@ struct Content {
   std::vector<Rows> panels;           // by task, question and length
   std::vector<std::string> policies;  // of rows with a budget: the n-th has the n-th look
   std::vector<std::string> whole;     // of rows without one
-  std::vector<int64_t> budgets;       // ascending, each once
+  PlotBy by = PlotBy::kBudget;
+  std::vector<int64_t> ticks;  // of the axis, ascending: the budgets, each once
 };
+
+/// Where a row stands on the axis, in whole numbers: rows, hundredths of a percent, or KiB.
+int64_t place_of(const EvalRow& row, PlotBy by) {
+  switch (by) {
+    case PlotBy::kFootprint: return std::llround(row.footprint * 1e4);
+    case PlotBy::kPeak: return std::llround(row.bytes_peak / 1024);
+    default: return *row.budget;
+  }
+}
+
+std::string tick_text(int64_t place, PlotBy by) {
+  switch (by) {
+    case PlotBy::kFootprint: return std::to_string(place / 100) + "%";
+    case PlotBy::kPeak: return format_bytes(static_cast<uint64_t>(place) * 1024);
+    default: return count_text(place);
+  }
+}
+
+std::string_view axis_text(PlotBy by) {
+  switch (by) {
+    case PlotBy::kFootprint: return "KV footprint, of a full cache's";
+    case PlotBy::kPeak: return "peak of cache and layer scratch";
+    default: return "rows of a KV head";
+  }
+}
+
+/// 1, 2, 5, 10, ... percent, or powers of 2, from the last below the least place to the first
+/// above the greatest.
+std::vector<int64_t> even_ticks(const std::vector<int64_t>& places, PlotBy by) {
+  std::vector<int64_t> ticks;
+  if (places.empty()) return ticks;
+  constexpr std::array<int64_t, 3> kSteps = {1, 2, 5};
+  for (size_t i = 0; ticks.empty() || ticks.back() < places.back(); ++i) {
+    int64_t tick = int64_t{1} << i;
+    if (by == PlotBy::kFootprint) {
+      tick = 100 * kSteps[i % 3];
+      for (size_t power = 0; power < i / 3; ++power) tick *= 10;
+    }
+    if (tick <= places.front()) ticks.clear();
+    ticks.push_back(tick);
+  }
+  return ticks;
+}
 
 bool same_length(const EvalRow& a, const EvalRow& b) {
   return a.length == b.length;
 }
 
-Content content_of(std::span<const EvalRow> rows) {
+Content content_of(std::span<const EvalRow> rows, PlotBy by) {
   Content content;
+  content.by = by;
   Rows used;
   for (const EvalRow& row : rows) {
     if (row.depth || !has_result(row)) continue;
@@ -89,9 +135,10 @@ Content content_of(std::span<const EvalRow> rows) {
     if (std::find(names.begin(), names.end(), row.policy) == names.end()) {
       names.push_back(row.policy);
     }
-    if (row.budget) content.budgets.push_back(*row.budget);
+    if (row.budget) content.ticks.push_back(place_of(row, by));
   }
-  sort_once(content.budgets);
+  sort_once(content.ticks);
+  if (by != PlotBy::kBudget) content.ticks = even_ticks(content.ticks, by);
   for (Rows& task : grouped(used, same_task)) {
     std::stable_sort(task.begin(), task.end(),
                      [](const EvalRow* a, const EvalRow* b) { return a->length < b->length; });
@@ -169,14 +216,15 @@ Axes axes_of(const Content& content, const Layout& layout) {
   Axes axes;
   axes.size = layout.plot;
   axes.n_policies = content.policies.size();
-  if (content.budgets.empty()) return axes;
-  axes.least = Axes::log_of(content.budgets.front());
-  axes.most = Axes::log_of(content.budgets.back());
+  if (content.ticks.empty()) return axes;
+  axes.least = Axes::log_of(content.ticks.front());
+  axes.most = Axes::log_of(content.ticks.back());
   double share = 1;  // of the axis: the smallest step
-  for (size_t i = 1; i < content.budgets.size(); ++i) {
-    const double step = Axes::log_of(content.budgets[i]) - Axes::log_of(content.budgets[i - 1]);
+  for (size_t i = 1; i < content.ticks.size(); ++i) {
+    const double step = Axes::log_of(content.ticks[i]) - Axes::log_of(content.ticks[i - 1]);
     if (step >= kLeastStep) share = std::min(share, step / (axes.most - axes.least));
   }
+  if (content.by != PlotBy::kBudget) return axes;
   const auto n = static_cast<double>(axes.n_policies);
   const double part = kTogether * share;
   axes.apart = std::min(kApart, part * (axes.size.x - 2 * kInset) / (n + part * (n - 1)));
@@ -193,17 +241,17 @@ void draw_grid(Svg& svg, const Axes& axes, const Content& content, bool with_per
              "class=\"faint end\"");
   }
   double free_from = 0;  // where a label may begin
-  for (const int64_t budget : content.budgets) {
+  for (const int64_t budget : content.ticks) {
     const double x = axes.x(budget);
     svg.line({x, axes.bottom()}, {x, axes.bottom() + 4}, "class=\"rule\"");
-    const std::string label = count_text(budget);
+    const std::string label = tick_text(budget, content.by);
     const double half = text_width(label, kTextSize) / 2;
     if (x - half < free_from) continue;
     svg.text({x, axes.bottom() + 19}, label, "class=\"faint mid\"");
     free_from = x + half + 6;
   }
-  if (content.budgets.empty()) return;
-  svg.text({axes.corner.x + axes.size.x / 2, axes.bottom() + 35}, "rows of a KV head",
+  if (content.ticks.empty()) return;
+  svg.text({axes.corner.x + axes.size.x / 2, axes.bottom() + 35}, axis_text(content.by),
            "class=\"faint mid\"");
 }
 
@@ -248,7 +296,7 @@ void draw_policy(Svg& svg, const Axes& axes, const Content& content, const Rows&
                    [](const EvalRow* a, const EvalRow* b) { return *a->budget < *b->budget; });
   std::vector<Point> points;
   for (const EvalRow* row : rows) {
-    points.push_back({axes.x(*row->budget, n), axes.y(row->accuracy)});
+    points.push_back({axes.x(place_of(*row, content.by), n), axes.y(row->accuracy)});
   }
   svg.open(group_of(n));
   if (points.size() > 1) {
@@ -310,13 +358,19 @@ double draw_legend(Svg& svg, double top, const Content& content) {
 }  // namespace
 
 std::string budget_plot_svg(std::span<const EvalRow> rows, std::string_view title) {
-  const Content content = content_of(rows);
+  return cost_plot_svg(rows, title, PlotBy::kBudget);
+}
+
+std::string cost_plot_svg(std::span<const EvalRow> rows, std::string_view title, PlotBy by) {
+  const Content content = content_of(rows, by);
   if (content.panels.empty()) return empty_picture(title);
   const Layout layout = layout_of(content);
   Axes axes = axes_of(content, layout);
 
   Svg svg;
-  draw_heading(svg, kPageWidth, title, "Accuracy by budget; bars and bands show 95% intervals");
+  draw_heading(svg, kPageWidth, title,
+               std::string("Accuracy by ") + (by == PlotBy::kBudget ? "budget" : "cost") +
+                   "; bars and bands show 95% intervals");
   double top = draw_legend(svg, 82, content) + 18;
   const double pitch = layout.plot.x + layout.label_room + kPanelGap;
   for (size_t i = 0; i < content.panels.size(); ++i) {

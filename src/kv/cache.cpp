@@ -1,6 +1,7 @@
 #include "src/kv/cache.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -8,12 +9,12 @@
 
 namespace winnow {
 
-KvCache::KvCache(const ModelConfig& config, Device& device, bool places_in_cache)
-    : config_(config), device_(device), places_in_cache_(places_in_cache) {}
+KvCache::KvCache(const ModelConfig& config, Device& device, const RowExtras& extras)
+    : config_(config), device_(device), extras_(extras) {}
 
 void KvCache::make_room(int64_t room) {
   WINNOW_CHECK(empty(), "rows are held already");
-  auto store = std::make_unique<KvStore>(config_, device_, region(side_), places_in_cache_);
+  auto store = std::make_unique<KvStore>(config_, device_, region(side_), extras_);
   const std::vector<HeadRows> heads(static_cast<size_t>(config_.n_kv_heads),
                                     {.room = static_cast<int32_t>(room)});
   for (int64_t l = 0; l < config_.n_layers; ++l) store->add_layer(heads);
@@ -23,7 +24,7 @@ void KvCache::make_room(int64_t room) {
 
 std::unique_ptr<KvStore> KvCache::new_store() const {
   const int side = store_ ? 1 - side_ : side_;
-  return std::make_unique<KvStore>(config_, device_, region(side), places_in_cache_);
+  return std::make_unique<KvStore>(config_, device_, region(side), extras_);
 }
 
 void KvCache::replace(std::unique_ptr<KvStore> store, int64_t n) {
@@ -63,6 +64,12 @@ void KvCache::take_back(int64_t n) {
   store_->advance(-n);
   store_->upload_counters();
   next_position_ -= n;
+  for (int64_t l = 0; store_->extras().scores && l < config_.n_layers; ++l) {
+    for (int64_t h = 0; h < config_.n_kv_heads; ++h) {
+      float* const score = store_->head_memory(l, h).score + head(l, h).rows;
+      device_.clear(score, static_cast<uint64_t>(n) * sizeof(float));
+    }
+  }
 }
 
 bool KvCache::has_room(int64_t n) const {
@@ -91,19 +98,34 @@ KeptRecord KvCache::kept() const {
   return record;
 }
 
+std::vector<int32_t> KvCache::rows_by_age(int64_t l, int64_t h) const {
+  const HeadRows held = head(l, h);
+  std::vector<int32_t> rows(static_cast<size_t>(held.rows));
+  std::iota(rows.begin(), rows.end(), 0);
+  if (!held.by_score) {  // a ring that turned starts at its oldest row again
+    const auto ring = rows.begin() + (held.rows - held.ring_rows);
+    std::rotate(ring, ring + held.turned, rows.end());
+    return rows;
+  }
+  const int32_t* const from = store_->head_memory(l, h).position;
+  std::vector<int32_t> position(rows.size());
+  device_.download(position.data(), from, position.size() * sizeof(int32_t));
+  std::ranges::sort(rows, {}, [&](int32_t row) { return position[static_cast<size_t>(row)]; });
+  return rows;
+}
+
 KeptHead KvCache::kept_head(int64_t l, int64_t h) const {
-  int64_t first = 0;
-  const KvRows rows = layer(l);
-  device_.download(&first, rows.first + h, sizeof(first));
+  const KvStore::HeadMemory memory = store_->head_memory(l, h);
   const auto n = static_cast<size_t>(head(l, h).rows);
-  KeptHead kept{.position = std::vector<int32_t>(n), .mask = std::vector<uint32_t>(n)};
-  device_.download(kept.position.data(), rows.position + first, n * sizeof(int32_t));
-  device_.download(kept.mask.data(), rows.mask + first, n * sizeof(uint32_t));
-  // A ring that turned starts at its oldest row again.
-  const auto ring = static_cast<std::ptrdiff_t>(n) - head(l, h).ring_rows;
-  const auto oldest = ring + head(l, h).turned;
-  std::rotate(kept.position.begin() + ring, kept.position.begin() + oldest, kept.position.end());
-  std::rotate(kept.mask.begin() + ring, kept.mask.begin() + oldest, kept.mask.end());
+  std::vector<int32_t> position(n);
+  std::vector<uint32_t> mask(n);
+  device_.download(position.data(), memory.position, n * sizeof(int32_t));
+  device_.download(mask.data(), memory.mask, n * sizeof(uint32_t));
+  KeptHead kept;
+  for (const int32_t row : rows_by_age(l, h)) {
+    kept.position.push_back(position[static_cast<size_t>(row)]);
+    kept.mask.push_back(mask[static_cast<size_t>(row)]);
+  }
   return kept;
 }
 

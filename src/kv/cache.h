@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "src/kv/kept.h"
 #include "src/kv/meter.h"
@@ -23,7 +24,7 @@ namespace winnow {
 class KvCache {
  public:
   /// Empty. The stores come from the device's kv regions.
-  KvCache(const ModelConfig& config, Device& device, bool places_in_cache);
+  KvCache(const ModelConfig& config, Device& device, const RowExtras& extras);
 
   /// Memory for `room` rows a head, for an empty cache.
   void make_room(int64_t room);
@@ -55,7 +56,8 @@ class KvCache {
   /// Closes a decode step, whose Device::advance did the same to the device's counters.
   void close_step();
 
-  /// Every head forgets the last `n` rows of the text, which were appended to it.
+  /// Every head forgets the last `n` rows of the text, which were appended to it. What their
+  /// queries added to the scores of others stays.
   void take_back(int64_t n);
 
   bool empty() const { return store_ == nullptr || next_position_ == 0; }
@@ -63,6 +65,12 @@ class KvCache {
 
   /// Whether new rows go over old ones: all heads are rings, or none is.
   bool is_ring() const { return !empty() && store_->heads(0).front().ring_rows > 0; }
+
+  /// Whether they go over rows that the device chooses: again, all or none.
+  bool goes_by_score() const { return !empty() && store_->heads(0).front().by_score; }
+
+  /// The rows of a head by age, the oldest first: of one that goes by score, by their places.
+  std::vector<int32_t> rows_by_age(int64_t l, int64_t h) const;
 
   /// Whether every head can take `n` rows in place.
   bool has_room(int64_t n) const;
@@ -83,7 +91,7 @@ class KvCache {
 
   ModelConfig config_;
   Device& device_;
-  bool places_in_cache_;
+  RowExtras extras_;
   int side_ = 0;  // of the store
   int64_t next_position_ = 0;
   std::unique_ptr<KvStore> store_;

@@ -21,9 +21,10 @@ KvSettings resolved(const CacheContents& contents, const ModelConfig& config,
 KvSettings cache_settings(const CacheContents& contents, const ModelConfig& config,
                           const std::string& name) {
   KvSettings settings = resolved(contents, config, name);
-  const bool may_ring = settings.policy && settings.recompact == 0 &&
-                        !settings.reads_chunks(contents.first_prompt) &&
-                        settings.policy->decode_rule() == DecodeRule::kRing;
+  if (settings.extras().scores) {
+    fail(ExitCode::kModel, name, ": lacks the scores that policy ", contents.kv.policy, " keeps");
+  }
+  const bool may_ring = settings.replaces_rows() && !settings.reads_chunks(contents.first_prompt);
   const auto is_ring = [](const HeadRows& head) { return head.ring_rows > 0; };
   const std::vector<HeadRows>& heads = contents.state.heads;
   const bool any_ring = std::ranges::any_of(heads, is_ring);

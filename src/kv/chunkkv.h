@@ -8,8 +8,8 @@
 //   B | k = B - w, whole runs, the same in every KV head | recent: the last w = 32 |
 //
 // Runs are counted from the first row; the last one that is taken is cut short where the budget
-// ends. The run is 10 rows long, as in the paper. Cost: two passes over the layer's keys. It fails
-// where one row is all that is needed, which a run of ten pays for ten times, and where runs cut
+// ends. Runs are 20 rows long, as in kvpress. Cost: two passes over the layer's keys. It fails
+// where one row is all that is needed, which a run of twenty pays for, and where runs cut
 // through what belongs together. The paper also lets neighbouring layers share a choice, which
 // saves time and is left out here. Generated rows are appended.
 #pragma once
@@ -21,7 +21,7 @@ namespace winnow {
 class ChunkKv : public Policy {
  public:
   static constexpr int64_t kWindow = 32;
-  static constexpr int64_t kChunk = 10;
+  static constexpr int64_t kChunk = 20;
 
   explicit ChunkKv(const PolicyOptions& options)
       : window_(options.window.value_or(kWindow)), chunk_(options.chunk.value_or(kChunk)) {}

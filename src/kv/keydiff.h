@@ -10,8 +10,8 @@
 // Keys are taken as they are stored, rotated to their places. No query is looked at. Cost: keys are
 // read twice. It fails where the text itself is the crowd: of many rows that say the same, all are
 // dropped together, and a key may stand apart without ever being asked for. The paper reads a
-// prompt in blocks and scores anew what is kept after each: --prefill chunk does that, while this
-// scores a whole prompt at once. Generated rows are appended.
+// prompt in blocks and scores what is kept anew after each, under one fixed budget; here a whole
+// prompt is scored at once. Generated rows are appended.
 #pragma once
 
 #include "src/kv/policy.h"

@@ -27,7 +27,10 @@ KvPass::Kind KvPass::kind_for(const KvCache& cache, const ModelConfig& config,
                               const KvSettings& settings, int64_t n, int64_t steps) {
   const bool selects = cache.empty() || settings.reselect;
   if (selects && settings.exceeds(most_rows(cache, config) + n)) return Kind::kWinnow;
-  return cache.empty() || cache.has_room(n + steps) ? Kind::kInPlace : Kind::kCopy;
+  // Scores grow while a prompt is read: in place, a prompt that is stopped would leave them grown.
+  if (cache.empty()) return Kind::kInPlace;
+  const bool joins = cache.has_room(n + steps) && !settings.extras().scores;
+  return joins ? Kind::kInPlace : Kind::kCopy;
 }
 
 uint64_t KvPass::selection_bytes(const ModelConfig& config, const Device& device,
@@ -46,7 +49,8 @@ uint64_t KvPass::scratch_bytes(const ModelConfig& config, const Device& device,
   const auto entries = heads * static_cast<uint64_t>(max_rows);
   const uint64_t plain =
       settings.places_in_cache ? static_cast<uint64_t>(config.head_dim) * dtype_size(type) : 0;
-  return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t)) +
+  // Beside the row and its extras: where the old rows lie, and the layer's scores.
+  return entries * (KvStore::row_bytes(config, type) + plain + sizeof(int32_t) + sizeof(float)) +
          heads * (sizeof(int64_t) + 4 * sizeof(int32_t)) + kAllocations * Region::kAlignment +
          selection_bytes(config, device, settings, max_rows, room);
 }
@@ -92,6 +96,15 @@ int64_t KvPass::pool_rows() const {
 
 Needs KvPass::needs() const {
   return selects() ? settings_.policy->needs() : Needs{};
+}
+
+bool KvPass::sums_columns() const {
+  return settings_.policy && settings_.policy->needs().column_sums;
+}
+
+void KvPass::make_scores() {
+  if (!selects() || scratch_.score != nullptr) return;  // others fill a store, which has its own
+  scratch_.score = device_.scratch_region().allocate_array<float>("layer scores", scratch_.entries);
 }
 
 bool KvPass::selects() const {
@@ -149,6 +162,9 @@ KvRows KvPass::open_layer(int64_t l) {
   kv.slot = counters_;
   kv.visible = counters_ + config_.n_kv_heads;
   kv.ring_rows = counters_ + 2 * config_.n_kv_heads;
+  if (scratch_.score != nullptr) {
+    device_.clear(scratch_.score, static_cast<uint64_t>(scratch_.entries) * sizeof(float));
+  }
   if (!cache_.empty()) gather_old(l, kv);
   return kv;
 }
@@ -164,18 +180,15 @@ void KvPass::upload_counters(int64_t l) {
   uploaded_ = counters;
 }
 
-/// The rows of the old store by age, a ring from its oldest row on.
+/// The rows of the old store by age.
 void KvPass::gather_old(int64_t l, const KvRows& to) {
   const std::span<const HeadRows> heads = old_heads(l);
   std::vector<int32_t> rows(heads.size() * static_cast<size_t>(old_rows_.stride));
   std::vector<int32_t> counts;
   for (size_t h = 0; h < heads.size(); ++h) {
-    const HeadRows& head = heads[h];
-    const int32_t ring = head.rows - head.ring_rows;
-    int32_t* row = &rows[h * static_cast<size_t>(old_rows_.stride)];
-    std::iota(row, row + head.rows, 0);
-    std::rotate(row + ring, row + ring + head.turned, row + head.rows);
-    counts.push_back(head.rows);
+    const std::vector<int32_t> of_head = cache_.rows_by_age(l, static_cast<int64_t>(h));
+    std::ranges::copy(of_head, &rows[h * static_cast<size_t>(old_rows_.stride)]);
+    counts.push_back(heads[h].rows);
   }
   device_.upload(old_rows_.row, rows.data(), rows.size() * sizeof(int32_t));
   device_.upload(old_rows_.count, counts.data(), counts.size() * sizeof(int32_t));
@@ -184,7 +197,7 @@ void KvPass::gather_old(int64_t l, const KvRows& to) {
 
 HeadRows KvPass::after_copy(const HeadRows& old) const {
   const auto n = static_cast<int32_t>(n_);
-  HeadRows head{.rows = old.rows + n, .room = old.rows + n};
+  HeadRows head{.rows = old.rows + n, .room = old.rows + n, .by_score = old.by_score};
   if (old.ring_rows > 0) {
     head.ring_rows = old.ring_rows + n;
   } else {
@@ -194,11 +207,11 @@ HeadRows KvPass::after_copy(const HeadRows& old) const {
 }
 
 HeadRows KvPass::after_selection(int32_t rows) const {
-  const bool ring = drops_rows_ && !in_chunks_ && settings_.recompact == 0 &&
-                    settings_.policy->decode_rule() == DecodeRule::kRing;
   HeadRows head{.rows = rows, .room = rows};
-  if (ring) {
-    head.ring_rows = std::min(rows, static_cast<int32_t>(settings_.shares.recent));
+  if (drops_rows_ && !in_chunks_ && settings_.replaces_rows()) {
+    const auto recent = static_cast<int32_t>(settings_.shares.recent);
+    head.by_score = settings_.extras().scores;
+    head.ring_rows = head.by_score ? rows : std::min(rows, recent);
   } else {
     head.room += static_cast<int32_t>(growth_);
   }

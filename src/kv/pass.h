@@ -82,6 +82,13 @@ class KvPass {
   /// What a selection wants to know of each layer.
   Needs needs() const;
 
+  /// Whether it wants to know KvRows::score of its layers.
+  bool sums_columns() const;
+
+  /// From now on open_layer() gives layers that have it, for whichever pass: old rows with what
+  /// they had, new ones with 0.
+  void make_scores();
+
   /// All rows went through the layer. Fails like Selector::select and with kMemory.
   void close_layer(const LayerRows& layer);
 

@@ -29,6 +29,11 @@ class Text {
     if (selects && settings_.exceeds(rows_ + n)) {
       select(rows_ + n);
       plan_.twice = plan_.twice || again;
+    } else if (!winnowed_ && again && settings_.recompact == 0 && settings_.extras().scores) {
+      rows_ += n;  // copied, with as much room as it had
+      plan_.room = unwinnowed_room();
+      plan_.layer_rows = std::max(plan_.layer_rows, capacity_);
+      plan_.twice = true;
     } else if (!winnowed_ && (settings_.recompact == 0 || !again)) {
       rows_ += n;
       plan_.room = unwinnowed_room();
@@ -70,8 +75,7 @@ class Text {
   int64_t growth() const {
     const int64_t to_come = capacity_ - position_;
     if (settings_.recompact > 0) return std::min(settings_.recompact, to_come);
-    const bool ring = settings_.policy->decode_rule() == DecodeRule::kRing && !appends_;
-    return ring ? 0 : to_come;
+    return settings_.replaces_rows() && !appends_ ? 0 : to_come;
   }
 
   void select(int64_t rows) {

@@ -4,11 +4,13 @@
 #include "src/kv/criticalkv.h"
 #include "src/kv/expected.h"
 #include "src/kv/full.h"
+#include "src/kv/h2o.h"
 #include "src/kv/keydiff.h"
 #include "src/kv/knorm.h"
 #include "src/kv/laprox.h"
 #include "src/kv/policy.h"
 #include "src/kv/pyramidkv.h"
+#include "src/kv/quest.h"
 #include "src/kv/random.h"
 #include "src/kv/sage.h"
 #include "src/kv/snapkv.h"
@@ -18,8 +20,8 @@
 namespace winnow {
 
 std::vector<std::string_view> policy_names() {
-  return {"full", "sage",    "laprox",   "snapkv",  "pyramidkv", "adakv",     "criticalkv",
-          "tova", "chunkkv", "expected", "keydiff", "knorm",     "streaming", "random"};
+  return {"full",    "sage",     "laprox",  "snapkv", "pyramidkv", "adakv", "criticalkv", "tova",
+          "chunkkv", "expected", "keydiff", "knorm",  "h2o",       "quest", "streaming",  "random"};
 }
 
 std::shared_ptr<const Policy> make_policy(std::string_view name, const PolicyOptions& options) {
@@ -35,6 +37,8 @@ std::shared_ptr<const Policy> make_policy(std::string_view name, const PolicyOpt
   if (name == "expected") return std::make_shared<Expected>();
   if (name == "keydiff") return std::make_shared<KeyDiff>();
   if (name == "knorm") return std::make_shared<KNorm>();
+  if (name == "h2o") return std::make_shared<H2o>();
+  if (name == "quest") return std::make_shared<Quest>();
   if (name == "streaming") return std::make_shared<Streaming>();
   if (name == "random") return std::make_shared<Random>(options.seed);
   return nullptr;

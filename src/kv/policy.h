@@ -44,9 +44,15 @@ enum class CutScope {
 
 /// Where the row of a generated token goes.
 enum class DecodeRule {
-  kAppend,  // behind the others: the head grows
-  kRing,    // over the oldest of the recent rows: it does not
+  kAppend,        // behind the others: the head grows
+  kRing,          // over the oldest of the recent rows: it does not
+  kReplaceLeast,  // over the row with the least KvRows::score of those that are not recent
 };
+
+/// Whether heads keep their size.
+constexpr bool replaces_rows(DecodeRule rule) {
+  return rule != DecodeRule::kAppend;
+}
 
 /// What laprox multiplies: attention alone, or with the value's length, or with the length of what
 /// the output projection makes of the value.
@@ -76,6 +82,7 @@ struct Needs {
   int64_t queries = 1;            // of the prompt's last so many tokens; at most kMaxQueries
   bool o_factors = false;         // LayerWeights::o_factor
   bool query_statistics = false;  // of the prompt's queries before RoPE
+  bool column_sums = false;       // KvRows::score: what each row got of all queries' attention
   int spares = 0;                 // sets of n_heads lists for score() to work with, at most 2
 };
 
@@ -150,11 +157,20 @@ class Policy {
 
   virtual DecodeRule decode_rule() const { return DecodeRule::kRing; }
 
+  /// The pages that decode steps read for a budget of so many rows. A method that says so keeps
+  /// every row: its budget is what a query head reads of them.
+  virtual Paging paging(int64_t /*budget*/) const { return {}; }
+
   /// Scores the rows [0, zones.rows[h]) of every list, higher is better, -infinity where nobody
   /// who the list is for sees the row. What lies outside of the zone is not looked at.
   /// lists.n is n_heads, or n_kv_heads where scores_kv_heads()
   virtual void score(Device& device, const LayerScene& scene, const ScoreLists& lists) const = 0;
 };
+
+/// Whether no row is ever dropped.
+inline bool keeps_every_row(const Policy& policy) {
+  return policy.name() == "full" || policy.paging(1).n_read > 0;
+}
 
 /// The methods' names, in the order in which the help lists them.
 std::vector<std::string_view> policy_names();

@@ -6,6 +6,23 @@
 
 namespace winnow {
 
+struct Cut;
+
+/// Rows of a page. Pages are counted in each KV head from its row 0; the last one may be part full.
+constexpr int64_t kPageRows = 16;
+
+/// What lets a decode step's query heads read some pages of a KV head only (src/kv/quest.h). What
+/// is of the layer at work is the same memory for all layers.
+struct KvPages {
+  void* keys = nullptr;      // [pages, 2, head_dim] T: least and greatest of each channel of k
+  int64_t n_read = 0;        // pages that each query head reads; 0: all rows, and no page is chosen
+  float* score = nullptr;    // [n_heads, stride] fp32, of the layer at work: of each page
+  int64_t stride = 0;        // a multiple of 4, and enough for the pages of any head
+  Cut* cut = nullptr;        // [n_heads] of the layer at work
+  int32_t* zone = nullptr;   // [3, n_kv_heads] of the layer at work: begin, end, k; see Zones
+  uint32_t* mask = nullptr;  // [entries] of the layer at work: who reads each row
+};
+
 /// The K/V rows of one layer, ragged over KV heads: row r of KV head h is entry first[h] + r.
 ///
 ///   appending   | row 0 | row 1 | ... | slot[h]  <- new rows go here ->
@@ -32,6 +49,9 @@ struct KvRows {
   int64_t capacity = 0;                // no head holds more rows, ever: what launches are sized for
   int64_t entries = 0;                 // that there is memory for, of all heads
   int64_t window = 0;                  // places of the text that a token sees; 0: all
+  float* score = nullptr;              // [entries] fp32: attention that each row got so far, see
+                           // Device::add_column_sums; 0 where there is no row yet; or null
+  KvPages pages = {};  // pages.keys is null where the layer has none
 
   /// Whether rows are rotated to their place in the cache, which changes as others leave, and not
   /// to their place in the text (the StreamingLLM experiment). k_plain then holds the keys, and k
@@ -56,6 +76,12 @@ struct KvRows {
   /// Whether the window that begins at `start` shows this entry.
   constexpr bool in_window(int64_t entry, int32_t start) const {
     return window == 0 || position[entry] >= start;
+  }
+
+  /// The page of KV head h that holds its row r. However rooms are divided into pages, those of a
+  /// head end before the next one's: floor(a / 16) + ceil(b / 16) <= floor((a + b) / 16) + 1.
+  constexpr int64_t page_of(int64_t h, int64_t r) const {
+    return first[h] / kPageRows + h + r / kPageRows;
   }
 
   /// How many older rows the head holds beside row r, once the row at slot is the newest.
@@ -111,6 +137,37 @@ struct ScoreLists {
   int64_t stride = 0;      // elements from list to list, a multiple of 4
   float* score = nullptr;  // [n, stride] fp32; -infinity: not to be taken
   Cut* cut = nullptr;      // [n]
+};
+
+/// The pages of each query head as a list to be cut, and the zones of those lists.
+constexpr ScoreLists page_lists(const KvPages& pages, int64_t n_heads) {
+  return {.n = n_heads, .stride = pages.stride, .score = pages.score, .cut = pages.cut};
+}
+constexpr Zones page_zones(const KvPages& pages, int64_t n_kv_heads) {
+  return {.begin = pages.zone,
+          .end = pages.zone + n_kv_heads,
+          .k = pages.zone + 2 * n_kv_heads,
+          .max_rows = pages.stride};
+}
+
+/// Pages that a layer of `entries` rows over its heads has memory for: see KvRows::page_of.
+constexpr int64_t pages_of(int64_t entries, int64_t n_kv_heads) {
+  return entries / kPageRows + n_kv_heads;
+}
+
+/// Which pages a method reads in a decode step.
+struct Paging {
+  int64_t n_read = 0;        // of each query head; 0: all rows
+  int64_t dense_layers = 0;  // the first so many layers read all rows
+
+  bool operator==(const Paging&) const = default;
+};
+
+/// What a store holds beside keys, values, positions and masks.
+struct RowExtras {
+  bool places_in_cache = false;  // see KvRows
+  bool scores = false;           // KvRows::score
+  Paging paging = {};            // KvRows::pages
 };
 
 /// The rows of the KV heads of several layers in one piece of memory, each head's at a stretch:

@@ -146,8 +146,13 @@ std::string budget_text(const KvBudget& budget) {
   return decimal(amount) + kUnits[unit];
 }
 
+RowExtras KvSettings::extras() const {
+  const bool scores = policy && policy->decode_rule() == DecodeRule::kReplaceLeast;
+  return {.places_in_cache = places_in_cache, .scores = scores, .paging = paging};
+}
+
 int64_t KvSettings::most_kept(int64_t rows) const {
-  if (!policy || cut != CutScope::kList) return rows;
+  if (!policy || paging.n_read > 0 || cut != CutScope::kList) return rows;
   const int64_t more = policy->most_layer_k(shares.k) - shares.k;  // of each list
   const int64_t lists = shares.k == 0 ? 0 : (budget - shares.sink - shares.recent) / shares.k;
   return std::min(rows, budget + lists * more);
@@ -169,7 +174,10 @@ void check_policy_options(const KvOptions& options, const Policy& policy) {
   refuse(given.normalize.has_value(), own.laprox, "--kv-normalize");
   refuse(given.pool_attention.has_value(), own.laprox, "--kv-pool-what");
   refuse(given.chunk.has_value(), own.chunk, "--kv-chunk");
-  refuse(given.cut.has_value(), policy.scores_rows(), "--kv-cut");
+  const bool by_score = policy.decode_rule() == DecodeRule::kReplaceLeast;
+  refuse(given.cut.has_value(), policy.scores_rows() && !by_score, "--kv-cut");
+  refuse(options.sink.has_value(), !by_score, "--kv-sink");
+  refuse(options.places_in_cache, !by_score, "--kv-positions cache");
   refuse(options.group.has_value(), policy.scores_rows() && !policy.scores_kv_heads(),
          "--kv-group");
 }
@@ -187,6 +195,10 @@ void check_together(const KvOptions& options, const Policy& policy) {
   }
   if (cut == CutScope::kModel && options.places_in_cache) {
     fail(ExitCode::kUsage, "--kv-positions cache does not go with a cut over the model");
+  }
+  if (options.places_in_cache && policy.needs().query_statistics) {
+    fail(ExitCode::kUsage, "--kv-positions cache does not go with --kv-policy ", options.policy,
+         ", which turns queries back from their places in the text");
   }
   if (options.order == PrefillOrder::kLayer) return;
   if (policy.scores_rows() && !policy.drops_chunks()) {
@@ -213,15 +225,16 @@ void check_kv(const KvOptions& options) {
   };
   check_policy_options(options, *policy);
   refuse(options.fill && !policy->scores_rows(), "--kv-fill");
-  if (options.policy == "full") {
-    refuse(options.budget.has_value(), "--kv-budget");
+  refuse(options.policy == "full" && options.budget.has_value(), "--kv-budget");
+  if (keeps_every_row(*policy)) {
     refuse(options.sink.has_value(), "--kv-sink");
     refuse(options.recent.has_value(), "--kv-recent");
     refuse(options.recompact > 0, "--kv-recompact");
     refuse(options.reselect, "--kv-reselect");
     refuse(options.places_in_cache, "--kv-positions cache");
     refuse(options.order != PrefillOrder::kLayer, "--prefill chunk");
-  } else if (!options.budget) {
+  }
+  if (options.policy != "full" && !options.budget) {
     fail(ExitCode::kUsage, "--kv-policy ", options.policy,
          " needs --kv-budget, like 2048, 10% or 512M");
   }
@@ -238,6 +251,8 @@ KvSettings resolve_kv(const KvOptions& options, const ModelConfig& config, DType
   KvSettings settings;
   settings.policy = make_policy(options.policy, options.policy_options);
   settings.budget = budget_rows(*options.budget, config, type, prompt_tokens);
+  settings.paging = settings.policy->paging(settings.budget);
+  if (settings.paging.n_read > 0) return settings;
   settings.group = options.group.value_or(settings.policy->group());
   settings.cut = options.policy_options.cut.value_or(settings.policy->cut());
   settings.fill = options.fill;

@@ -71,6 +71,10 @@ struct KvSettings {
   bool places_in_cache = false;
   PrefillOrder order = PrefillOrder::kLayer;
   int64_t evict_chunk = 0;
+  Paging paging;  // where a method reads pages, it drops no row: the budget is what it reads
+
+  /// What rows have beside the usual.
+  RowExtras extras() const;
 
   /// Whether a first prompt of `n` tokens is read chunk by chunk.
   bool reads_chunks(int64_t n) const { return order != PrefillOrder::kLayer && exceeds(n); }
@@ -79,7 +83,15 @@ struct KvSettings {
   int64_t most_kept(int64_t rows) const;
 
   /// Whether a head that holds `rows` rows must drop some.
-  bool exceeds(int64_t rows) const { return rows > budget; }
+  bool exceeds(int64_t rows) const { return rows > budget && paging.n_read == 0; }
+
+  /// Whether rows that are generated may go over others of a cache that was winnowed.
+  bool replaces_rows() const {
+    return policy && recompact == 0 && winnow::replaces_rows(policy->decode_rule());
+  }
+
+  /// Rows of a head that read `rows` and dropped what it must.
+  int64_t left_of(int64_t rows) const { return exceeds(rows) ? budget : rows; }
 };
 
 /// For a first prompt of `prompt_tokens`. Fails like check_kv, and with kUsage where the budget is

@@ -21,29 +21,41 @@ uint64_t KvStore::row_bytes(const ModelConfig& config, DType type) {
   return 2 * head_dim * dtype_size(type) + sizeof(int32_t) + sizeof(uint32_t);
 }
 
+/// What a row takes with its extras: its part of a page, rounded up.
+uint64_t KvStore::whole_row_bytes(const ModelConfig& config, DType type, const RowExtras& extras) {
+  const uint64_t page = 2 * static_cast<uint64_t>(config.head_dim) * dtype_size(type);
+  const bool pages = extras.paging.n_read > 0;
+  return row_bytes(config, type) + (extras.scores ? sizeof(float) : 0) +
+         (pages ? (page + kPageRows - 1) / kPageRows : 0);
+}
+
 uint64_t KvStore::region_bytes(const ModelConfig& config, DType type, int64_t room,
-                               bool places_in_cache) {
+                               const RowExtras& extras) {
   const auto heads = static_cast<uint64_t>(config.n_kv_heads);
   const auto layers = static_cast<uint64_t>(config.n_layers);
-  // The rotated keys of one layer are less than one layer more.
-  const auto rows =
-      checked_mul(layers + (places_in_cache ? 1 : 0), heads, static_cast<uint64_t>(room));
-  const auto bytes = rows ? checked_mul(*rows, row_bytes(config, type)) : std::nullopt;
-  // Four arrays a layer, four of counters and the rotated keys, each rounded up.
+  // Rotated keys, or masks and scores of pages, of the layer at work are less than one layer more;
+  // and a head has a page more than its rows fill.
+  const bool pages = extras.paging.n_read > 0;
+  const uint64_t at_work = extras.places_in_cache || pages ? 1 : 0;
+  const auto rows = checked_mul(layers + at_work, heads,
+                                static_cast<uint64_t>(room) + (pages ? uint64_t{kPageRows} : 0));
+  const auto bytes =
+      rows ? checked_mul(*rows, whole_row_bytes(config, type, extras)) : std::nullopt;
+  // Six arrays a layer, four of counters and five of the layer at work, each rounded up.
   constexpr uint64_t kCounterBytes = sizeof(int64_t) + 3 * sizeof(int32_t);
-  const uint64_t padding = (4 * layers + 5) * Region::kAlignment + layers * heads * kCounterBytes;
+  const uint64_t padding = (6 * layers + 9) * Region::kAlignment + layers * heads * kCounterBytes;
   const auto total = bytes ? checked_add(*bytes, padding) : std::nullopt;
   if (!total) fail(ExitCode::kMemory, "a KV cache of ", room, " rows a head has no size");
   return round_up(*total);
 }
 
-KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, bool places_in_cache)
+KvStore::KvStore(const ModelConfig& config, Device& device, Region& region, const RowExtras& extras)
     : config_(config),
       device_(device),
       region_(region),
       row_(static_cast<uint64_t>(config.head_dim) * dtype_size(device.compute_type())),
-      places_in_cache_(places_in_cache) {
-  allocations_.reserve(static_cast<size_t>(4 * config.n_layers + 5));
+      extras_(extras) {
+  allocations_.reserve(static_cast<size_t>(6 * config.n_layers + 9));
   const auto counter = [&](const char* name, auto*& array) {
     using Element = std::remove_reference_t<decltype(*array)>;
     array = region_.allocate_array<Element>(name, n_counts());
@@ -90,21 +102,34 @@ void KvStore::add_layer(std::span<const HeadRows> heads) {
 
 KvStore::Layer KvStore::allocate_rows(const std::string& name, int64_t entries) {
   Layer layer{.entries = entries};
-  const auto allocate = [&](const char* array, uint64_t element_bytes) {
-    const auto bytes = checked_mul(static_cast<uint64_t>(entries), element_bytes);
-    WINNOW_CHECK(bytes.has_value(), "rows of a layer have no size");
-    allocations_.push_back(region_.allocate(name + array, *bytes));
-    return allocations_.back();
-  };
-  layer.k = allocate(" k", row_);
-  layer.v = allocate(" v", row_);
-  layer.position = static_cast<int32_t*>(allocate(" positions", sizeof(int32_t)));
-  layer.mask = static_cast<uint32_t*>(allocate(" masks", sizeof(uint32_t)));
+  layer.k = allocate(name + " k", entries, row_);
+  layer.v = allocate(name + " v", entries, row_);
+  layer.position = static_cast<int32_t*>(allocate(name + " positions", entries, sizeof(int32_t)));
+  layer.mask = static_cast<uint32_t*>(allocate(name + " masks", entries, sizeof(uint32_t)));
+  if (extras_.scores) {
+    layer.score = static_cast<float*>(allocate(name + " scores", entries, sizeof(float)));
+    device_.clear(layer.score, static_cast<uint64_t>(entries) * sizeof(float));
+  }
+  if (has_pages(n_layers())) {
+    layer.pages = allocate(name + " pages", pages_of(entries, config_.n_kv_heads), 2 * row_);
+  }
   return layer;
 }
 
+void* KvStore::allocate(const std::string& name, int64_t n, uint64_t element_bytes) {
+  const auto bytes = checked_mul(static_cast<uint64_t>(n), element_bytes);
+  WINNOW_CHECK(bytes.has_value(), "rows of a layer have no size");
+  allocations_.push_back(region_.allocate(name, *bytes));
+  return allocations_.back();
+}
+
+bool KvStore::has_pages(int64_t l) const {
+  return extras_.paging.n_read > 0 && l >= extras_.paging.dense_layers;
+}
+
 void KvStore::make_pool(int64_t entries) {
-  WINNOW_CHECK(layers_.empty() && !places_in_cache_, "not a store that a pool can hold");
+  const bool extras = extras_.places_in_cache || extras_.scores || extras_.paging.n_read > 0;
+  WINNOW_CHECK(layers_.empty() && !extras, "not a store that a pool can hold");
   pool_ = allocate_rows("pool", entries);
 }
 
@@ -144,8 +169,10 @@ void KvStore::squeeze(std::span<const int32_t> rows) {
 
 void KvStore::prepare_layer(int64_t rows) {
   if (pool_) return;
-  constexpr uint64_t kArrays = 4;  // each rounded up
-  region_.prepare(static_cast<uint64_t>(rows) * row_bytes(config_, device_.compute_type()) +
+  constexpr uint64_t kArrays = 6;  // each rounded up
+  const auto paged = static_cast<uint64_t>(rows + config_.n_kv_heads * kPageRows);
+  region_.prepare((has_pages(n_layers()) ? paged : static_cast<uint64_t>(rows)) *
+                      whole_row_bytes(config_, device_.compute_type(), extras_) +
                   kArrays * Region::kAlignment);
 }
 
@@ -161,11 +188,30 @@ void KvStore::upload_counters() {
   device_.upload(slot_, slot.data(), bytes);
   device_.upload(visible_, visible.data(), bytes);
   device_.upload(ring_rows_, ring_rows.data(), bytes);
-  if (!places_in_cache_ || rotated_ != nullptr) return;
+  make_work_memory();
+}
+
+/// What the layer that is at work needs and no other, once there are all layers.
+void KvStore::make_work_memory() {
   int64_t entries = 0;
-  for (const Layer& layer : layers_) entries = std::max(entries, layer.entries);
-  rotated_ = region_.allocate("rotated keys", static_cast<uint64_t>(entries) * row_);
-  allocations_.push_back(rotated_);
+  int64_t capacity = 0;
+  for (const Layer& layer : layers_) {
+    entries = std::max(entries, layer.entries);
+    capacity = std::max(capacity, layer.capacity);
+  }
+  if (extras_.places_in_cache && rotated_ == nullptr) {
+    rotated_ = allocate("rotated keys", entries, row_);
+  }
+  if (extras_.paging.n_read == 0 || pages_at_work_.mask != nullptr) return;
+  KvPages& pages = pages_at_work_;
+  pages.stride = (capacity + kPageRows - 1) / kPageRows;
+  pages.stride = (pages.stride + 3) / 4 * 4;
+  const int64_t scores = config_.n_heads * pages.stride;
+  pages.score = static_cast<float*>(allocate("scores of pages", scores, sizeof(float)));
+  pages.cut = static_cast<Cut*>(allocate("cuts of pages", config_.n_heads, sizeof(Cut)));
+  pages.zone =
+      static_cast<int32_t*>(allocate("zones of pages", 3 * config_.n_kv_heads, sizeof(int32_t)));
+  pages.mask = static_cast<uint32_t*>(allocate("masks of pages", entries, sizeof(uint32_t)));
 }
 
 void KvStore::advance(int64_t n) {
@@ -191,23 +237,28 @@ KvStore::HeadMemory KvStore::head_memory(int64_t l, int64_t h) const {
   return {.k = static_cast<std::byte*>(layer.k) + offset,
           .v = static_cast<std::byte*>(layer.v) + offset,
           .position = layer.position + first,
-          .mask = layer.mask + first};
+          .mask = layer.mask + first,
+          .score = layer.score == nullptr ? nullptr : layer.score + first};
 }
 
 KvRows KvStore::layer(int64_t l) const {
   const Layer& layer = layers_[static_cast<size_t>(l)];
   const int64_t head = l * config_.n_kv_heads;
-  return {.k = places_in_cache_ ? rotated_ : layer.k,
+  KvPages pages = layer.pages == nullptr ? KvPages{} : pages_at_work_;
+  pages.keys = layer.pages;
+  return {.k = extras_.places_in_cache ? rotated_ : layer.k,
           .v = layer.v,
           .position = layer.position,
           .mask = layer.mask,
-          .k_plain = places_in_cache_ ? layer.k : nullptr,
+          .k_plain = extras_.places_in_cache ? layer.k : nullptr,
           .first = first_ + head,
           .slot = slot_ + head,
           .visible = visible_ + head,
           .ring_rows = ring_rows_ + head,
           .capacity = layer.capacity,
-          .entries = layer.entries};
+          .entries = layer.entries,
+          .score = layer.score,
+          .pages = pages};
 }
 
 std::span<const HeadRows> KvStore::heads(int64_t l) const {

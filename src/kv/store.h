@@ -27,6 +27,8 @@ struct HeadRows {
   int32_t room = 0;       // that there is memory for
   int32_t ring_rows = 0;  // the last so many are a ring, which new rows turn; 0: new rows are added
   int32_t turned = 0;     // rows of the ring that were overwritten since it began at its oldest
+  bool by_score = false;  // all rows are a ring, in no order: the device alone knows which row is
+                          // the next to go (Device::choose_slots), and `turned` says nothing
 
   /// Where the next row goes.
   int32_t slot() const { return ring_rows > 0 ? rows - ring_rows + turned : rows; }
@@ -36,8 +38,8 @@ struct HeadRows {
 
 class KvStore {
  public:
-  /// No layer yet. `places_in_cache`: see KvRows.
-  KvStore(const ModelConfig& config, Device& device, Region& region, bool places_in_cache);
+  /// No layer yet.
+  KvStore(const ModelConfig& config, Device& device, Region& region, const RowExtras& extras);
   ~KvStore();
   KvStore(const KvStore&) = delete;
   KvStore& operator=(const KvStore&) = delete;
@@ -45,13 +47,16 @@ class KvStore {
   /// Bytes of a region that a store takes where every head has room for `room` rows. Fails with
   /// kMemory where 64 bits do not hold the number.
   static uint64_t region_bytes(const ModelConfig& config, DType type, int64_t room,
-                               bool places_in_cache = false);
+                               const RowExtras& extras = {});
 
-  /// Bytes of one row of one head: key, value, position, mask.
+  /// Bytes of one row of one head: key, value, position, mask; what budgets are counted in.
   static uint64_t row_bytes(const ModelConfig& config, DType type);
 
-  /// All layers to come share memory for `entries` rows. For a store without layers whose rows are
-  /// not places_in_cache. Fails with kMemory.
+  /// The same with a row's extras.
+  static uint64_t whole_row_bytes(const ModelConfig& config, DType type, const RowExtras& extras);
+
+  /// All layers to come share memory for `entries` rows. For a store without layers whose rows have
+  /// no extras. Fails with kMemory.
   void make_pool(int64_t entries);
 
   /// Its arrays; score, first and rows are left to the caller.
@@ -86,12 +91,14 @@ class KvStore {
     std::byte* v = nullptr;       // [room, head_dim] T
     int32_t* position = nullptr;  // [room]
     uint32_t* mask = nullptr;     // [room]
+    float* score = nullptr;       // [room] or null
   };
   HeadMemory head_memory(int64_t l, int64_t h) const;
 
-  /// The rows of layer `l`, for the device's steps.
+  /// The rows of layer `l`, for the device's steps. All pages are read: pages.n_read is 0.
   KvRows layer(int64_t l) const;
 
+  const RowExtras& extras() const { return extras_; }
   int64_t n_layers() const { return static_cast<int64_t>(layers_.size()); }
   std::span<const HeadRows> heads(int64_t l) const;
   int64_t layer_rows(int64_t l) const;  // over its heads
@@ -106,11 +113,16 @@ class KvStore {
     void* v = nullptr;            // [entries, head_dim] T
     int32_t* position = nullptr;  // [entries]
     uint32_t* mask = nullptr;     // [entries]
+    float* score = nullptr;       // [entries] or null
+    void* pages = nullptr;        // [pages, 2, head_dim] T or null
     int64_t capacity = 0;         // the most rooms of a head
     int64_t entries = 0;
   };
 
   Layer allocate_rows(const std::string& name, int64_t entries);
+  void* allocate(const std::string& name, int64_t n, uint64_t element_bytes);
+  bool has_pages(int64_t l) const;
+  void make_work_memory();
 
   int64_t n_counts() const { return config_.n_layers * config_.n_kv_heads; }
 
@@ -118,7 +130,7 @@ class KvStore {
   Device& device_;
   Region& region_;
   uint64_t row_;  // bytes of a key or a value
-  bool places_in_cache_;
+  RowExtras extras_;
   std::optional<Layer> pool_;
   int64_t pool_used_ = 0;  // entries
   std::vector<Layer> layers_;
@@ -128,6 +140,7 @@ class KvStore {
   int32_t* visible_ = nullptr;    // [n_layers * n_kv_heads]
   int32_t* ring_rows_ = nullptr;  // [n_layers * n_kv_heads]
   void* rotated_ = nullptr;       // [entries, head_dim] T: the keys of the layer that is at work
+  KvPages pages_at_work_;         // the same of its pages
   std::vector<void*> allocations_;
 };
 

@@ -61,8 +61,9 @@ void Watch::end_token() {
   end_to(1);
 }
 
-/// Which layer it is: by its weights, or else the one that is open. Rows that are turned, or
-/// gathered without having been listed, are the next layer's, which their step prepares.
+/// Which layer it is: by its weights, or else the one that is open. Rows that are turned, chosen to
+/// be gone over, or gathered without having been listed, are the next layer's, which their step
+/// prepares.
 Place Watch::place_of(const Step& step) {
   if (step.kind == StepKind::kEmbed) {
     first_layer_ = nullptr;
@@ -80,9 +81,11 @@ Place Watch::place_of(const Step& step) {
   if (is_winnowing(step.kind)) place.phase = Phase::kCompact;
   if (step.kind == StepKind::kListKept) listed_ = true;
   if (step.kind == StepKind::kGatherRows && !std::exchange(listed_, false)) ++place.layer;
-  if (step.kind == StepKind::kRotateRows) ++place.layer;
+  const bool prepares = step.kind == StepKind::kRotateRows || step.kind == StepKind::kChooseSlots;
+  if (prepares) ++place.layer;
   const bool around = step.kind == StepKind::kEmbed || step.kind == StepKind::kLogits ||
-                      step.kind == StepKind::kSample || step.kind == StepKind::kAdvance;
+                      step.kind == StepKind::kSample || step.kind == StepKind::kAdvance ||
+                      step.kind == StepKind::kSummarizePages;
   if (around) place.layer = -1;
   return place;
 }

@@ -133,4 +133,40 @@ void WatchedDevice::take_scores(const ScoreLists& lists, const KeptRows& kept, c
               [&] { device_->take_scores(lists, kept, first, to); });
 }
 
+void WatchedDevice::stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists) {
+  watch_.step({.kind = StepKind::kStoredScores, .kv = &kv, .zones = &zones, .lists = &lists},
+              [&] { device_->stored_scores(kv, zones, lists); });
+}
+
+// Steps of methods that go on choosing while text is written.
+
+void WatchedDevice::add_column_sums(const Batch& batch, const Activations& a, const KvRows& kv) {
+  watch_.step({.kind = StepKind::kAddColumnSums, .batch = &batch, .activations = &a, .kv = &kv},
+              [&] { device_->add_column_sums(batch, a, kv); });
+}
+
+void WatchedDevice::choose_slots(const Batch& batch, const KvRows& kv, int64_t recent,
+                                 int32_t* slot) {
+  watch_.step({.kind = StepKind::kChooseSlots, .batch = &batch, .kv = &kv},
+              [&] { device_->choose_slots(batch, kv, recent, slot); });
+}
+
+void WatchedDevice::summarize_pages(const KvRows& kv) {
+  watch_.step({.kind = StepKind::kSummarizePages, .kv = &kv},
+              [&] { device_->summarize_pages(kv); });
+}
+
+void WatchedDevice::join_page(const Batch& batch, const KvRows& kv) {
+  watch_.step({.kind = StepKind::kJoinPage, .batch = &batch, .kv = &kv},
+              [&] { device_->join_page(batch, kv); });
+}
+
+void WatchedDevice::score_pages(const void* q, const KvRows& kv) {
+  watch_.step({.kind = StepKind::kScorePages, .kv = &kv}, [&] { device_->score_pages(q, kv); });
+}
+
+void WatchedDevice::mask_pages(const KvRows& kv) {
+  watch_.step({.kind = StepKind::kMaskPages, .kv = &kv}, [&] { device_->mask_pages(kv); });
+}
+
 }  // namespace winnow

@@ -74,6 +74,14 @@ const TinyModel kShape = {.hidden_size = 256,
                           .vocab_size = 500,
                           .max_positions = 512};
 
+/// Loading launches no kernels of its own.
+RunShape shape_without_factors() {
+  RunShape shape = roomy_shape(256);
+  shape.kv.policy = nullptr;
+  shape.kv.cut = CutScope::kList;
+  return shape;
+}
+
 Model load_watched(const Observers& observers, bool graph, DType type = DType::kBF16) {
   TinyModel tiny = kShape;
   tiny.type = type;
@@ -82,7 +90,7 @@ Model load_watched(const Observers& observers, bool graph, DType type = DType::k
   const ModelFiles files = open_network(dir.path());
   auto device = make_cuda_device(files.config, files.plan.type, {.graph = graph, .note = {}});
   return load_model(files, std::make_unique<WatchedDevice>(std::move(device), observers),
-                    roomy_shape(256), {});
+                    shape_without_factors(), {});
 }
 
 WatchedDevice& watched(const Model& model) {
@@ -235,12 +243,13 @@ TEST_CASE("cuda watch: an F32 model's dump is the CPU's, step by step") {
   TinyModel tiny = kShape;
   tiny.type = DType::kF32;
   const TempDir dir;
+  std::filesystem::create_directory(dir / "model");
   write_tiny_model(dir / "model", tiny);
   const ModelFiles files = open_network(dir / "model");
   const auto dump = [&](std::unique_ptr<Device> device, const std::filesystem::path& folder) {
     const Observers observers = {std::make_shared<StepDump>(DumpPlace(folder, {}, files.config))};
     run(load_model(files, std::make_unique<WatchedDevice>(std::move(device), observers),
-                   roomy_shape(256), {}));
+                   shape_without_factors(), {}));
   };
   dump(make_cuda_device(files.config, files.plan.type, {.graph = false, .note = {}}), dir / "gpu");
   dump(make_cpu_device(files.config, 2), dir / "cpu");

@@ -1,6 +1,9 @@
 // The cases of tests/fixtures/scores (see the README there), and rows to score in them.
 #pragma once
 
+#include <doctest/doctest.h>
+
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,6 +11,7 @@
 #include <vector>
 
 #include "src/base/json.h"
+#include "src/cpu/cpu_device.h"
 #include "tests/npy.h"
 #include "tests/support/kv_steps.h"
 
@@ -67,13 +71,58 @@ struct ScoreFixture {
   int64_t window = 0;
 };
 
+using RowLists = std::vector<std::vector<int32_t>>;
+
+inline constexpr const char* kScoreFixtures[] = {"gqa", "odd"};
+
+/// Calls check(fixture, layer number, rows, device) for every layer of every case.
+template <class F>
+void for_layers(F&& check) {
+  for (const char* name : kScoreFixtures) {
+    const ScoreFixture fixture(name);
+    const auto device = make_cpu_device(fixture.config, 2);
+    for (int64_t l = 0; l < fixture.config.n_layers; ++l) {
+      CAPTURE(name);
+      CAPTURE(l);
+      TestLayer layer = fixture.layer(l);
+      check(fixture, l, layer, *device);
+    }
+  }
+}
+
+/// The greatest error of the lists' first `n` scores, relative to the greatest score.
+/// expected [lists.n, n]
+inline double error_of(TestLists& lists, const std::vector<float>& expected, int64_t n) {
+  double most = 0, error = 0;
+  for (int64_t i = 0; i < lists.n; ++i) {
+    for (int64_t r = 0; r < n; ++r) {
+      const double e = expected[size_t(i * n + r)];
+      const double difference = std::fabs(lists.at(i, r) - e);
+      if (!(difference <= error)) error = difference;
+      most = std::max(most, std::fabs(e));
+    }
+  }
+  return error / most;
+}
+
+inline TestLists lists_for(const ScoreFixture& fixture, int64_t n) {
+  return {n, fixture.rows};
+}
+
+/// What case.json says that a method keeps: a list for each KV head, or one for all of them.
+inline RowLists expected_rows(const ScoreFixture& fixture, int64_t layer, const char* method) {
+  const Json& kept = fixture.expected["layers"][size_t(layer)][method];
+  if (kept[0].is_array()) return kept.get<RowLists>();
+  return RowLists(size_t(fixture.config.n_kv_heads), kept.get<std::vector<int32_t>>());
+}
+
 /// The rows that each KV head keeps, by the device's own selection.
-inline std::vector<std::vector<int32_t>> rows_kept(Device& device, TestLayer& layer,
-                                                   const TestZones& zones, TestLists& lists) {
+inline RowLists rows_kept(Device& device, TestLayer& layer, const TestZones& zones,
+                          TestLists& lists) {
   TestKept kept(layer.config.n_kv_heads, zones.view().max_rows);
   device.top_k(zones.view(), lists.view());
   device.list_kept(layer.view(), zones.view(), lists.view(), kept.view());
-  std::vector<std::vector<int32_t>> rows;
+  RowLists rows;
   for (int64_t h = 0; h < layer.config.n_kv_heads; ++h) {
     const auto* first = &kept.row[size_t(h * kept.stride)];
     rows.emplace_back(first, first + kept.count[size_t(h)]);

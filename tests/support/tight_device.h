@@ -227,6 +227,19 @@ class TightDevice final : public Device {
                        const ScoreLists& lists) override {
     steps_->expected_scores(statistics, outlook, kv, zones, logits, lists);
   }
+  void add_column_sums(const Batch& batch, const Activations& a, const KvRows& kv) override {
+    steps_->add_column_sums(batch, a, kv);
+  }
+  void choose_slots(const Batch& batch, const KvRows& kv, int64_t recent, int32_t* slot) override {
+    steps_->choose_slots(batch, kv, recent, slot);
+  }
+  void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists) override {
+    steps_->stored_scores(kv, zones, lists);
+  }
+  void summarize_pages(const KvRows& kv) override { steps_->summarize_pages(kv); }
+  void join_page(const Batch& batch, const KvRows& kv) override { steps_->join_page(batch, kv); }
+  void score_pages(const void* q, const KvRows& kv) override { steps_->score_pages(q, kv); }
+  void mask_pages(const KvRows& kv) override { steps_->mask_pages(kv); }
   void top_k(const Zones& zones, const ScoreLists& lists) override { steps_->top_k(zones, lists); }
   void set_aside(const Zones& zones, const ScoreLists& lists, float outside) override {
     steps_->set_aside(zones, lists, outside);
