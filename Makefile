@@ -48,7 +48,8 @@ endif
 
 ifneq (yes,$(CUDA_NEW_ENOUGH))
 CUDA_SRCS := cuda/no_cuda.cpp
-CUDA_WORDS := for the CPU alone: $(if $(filter no,$(NVCC)),no nvcc in PATH or /usr/local/cuda/bin,$(NVCC) is of CUDA $(NVCC_RELEASE)$(comma) 12.5 is needed)
+BUILT_FOR := for the CPU alone
+CUDA_WORDS := $(BUILT_FOR): $(if $(filter no,$(NVCC)),no nvcc in PATH or /usr/local/cuda/bin,$(NVCC) is of CUDA $(NVCC_RELEASE)$(comma) 12.5 is needed)
 else
 CUDA_SRCS := $(filter-out cuda/no_cuda.cpp,$(wildcard cuda/*.cpp)) $(wildcard cuda/*.cu)
 CUDA_TEST_SRCS := $(wildcard tests/gpu/*.cpp) $(wildcard tests/gpu/*.cu)
@@ -58,7 +59,8 @@ NVCCFLAGS = -std=c++20 -O3 -lineinfo --expt-relaxed-constexpr $(GENCODE) \
              -Xcompiler $(subst $(space),$(comma),-g1 -march=$(ARCH) -fopenmp $(WARNINGS)) $(EXTRA_NVCCFLAGS)
 # Kernels that are written for Hopper's own instructions.
 %_sm90.o: GENCODE := '-gencode=arch=compute_90a$(comma)code=sm_90a'
-CUDA_WORDS := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(strip $(GPU_ARCHS))) and newer
+BUILT_FOR := with CUDA $(NVCC_RELEASE) for sm_$(subst $(space),$(comma) sm_,$(strip $(GPU_ARCHS))) and newer
+CUDA_WORDS := $(BUILT_FOR)
 # The runtime is linked in; the driver and cuBLASLt are looked for when a GPU is used.
 LDLIBS += -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -Wl,-rpath,$(CUDA_LIB)
 endif
@@ -110,6 +112,13 @@ $(CUDA_OBJS) $(patsubst %.cu,$(BUILD)/%.o,$(filter %.cu,$(CUDA_TEST_SRCS))): $(C
 # Tests are compiled more often than they are run.
 $(TEST_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
 
+# winnow, with wrappers around what it asks the system for: see tests/faults/faults.h.
+FAULT_SRCS := $(filter-out $(if $(CUDA_TEST_SRCS),,%/cuda.cpp),$(wildcard tests/faults/*.cpp))
+FAULT_OBJS := $(FAULT_SRCS:%.cpp=$(BUILD)/%.o)
+FAULT_CALLS := main malloc calloc realloc mmap mprotect posix_memalign read pread write pwrite open fsync rename
+$(BUILD)/tests/winnow_faulty: $(FAULT_OBJS) $(MAIN_OBJS) $(LIB_OBJS)
+	$(CXX) -o $@ $^ $(FAULT_CALLS:%=-Wl,--wrap=%) $(LDLIBS)
+
 # Draws are the same on every platform only if products and sums are rounded one by one.
 $(BUILD)/src/sampler.o: CXXFLAGS += -ffp-contract=off
 
@@ -123,8 +132,13 @@ endif
 COMMIT_STAMP := $(BUILD)/.commit-$(subst /,_,$(COMMIT))
 $(COMMIT_STAMP):
 	@mkdir -p $(@D) && rm -f $(BUILD)/.commit-* && touch $@
-$(BUILD)/src/bench/commit.o: $(COMMIT_STAMP)
-$(BUILD)/src/bench/commit.o: CPPFLAGS += -DWINNOW_COMMIT='"$(COMMIT)"'
+$(BUILD)/src/bench/commit.o: $(COMMIT_STAMP) $(CUDA_SAID)
+$(BUILD)/src/bench/commit.o: CPPFLAGS += -DWINNOW_COMMIT='"$(COMMIT)"' -DWINNOW_BUILT_FOR='"$(BUILT_FOR)"'
+
+# No header tells the versions of these two.
+library_version = '"$(shell pkg-config --modversion $(1) 2>/dev/null)"'
+$(BUILD)/src/cli/version.o: CPPFLAGS += -DWINNOW_SENTENCEPIECE=$(call library_version,sentencepiece) \
+  -DWINNOW_LIBEDIT=$(call library_version,libedit)
 
 # The libraries, from the distribution's packages. The stamp saves looking for them every time.
 $(DEPS): tools/install_deps.sh
@@ -132,11 +146,32 @@ $(DEPS): tools/install_deps.sh
 	tools/install_deps.sh build
 	@touch $@
 
+##@ Install
+# Builds nothing where there is a program, so that no file of another user's tree becomes root's.
+PREFIX ?= /usr/local
+AT := $(DESTDIR)$(PREFIX)
+MAN_PAGE := $(AT)/share/man/man1/winnow.1
+BASH_COMPLETION := $(AT)/share/bash-completion/completions/winnow
+ZSH_COMPLETION := $(AT)/share/zsh/site-functions/_winnow
+DEMO_AT := $(AT)/share/winnow/demo
+INSTALL_PAGE = set -o pipefail; tools/help_pages.sh $(1) $(BUILD)/winnow | install -Dm644 /dev/stdin '$(2)'
+.PHONY: install uninstall
+install: $(if $(wildcard $(BUILD)/winnow),,$(BUILD)/winnow)  ## program, manual page and completion, under PREFIX=/usr/local; DEMO=yes: the model, too
+	install -Dm755 $(BUILD)/winnow '$(AT)/bin/winnow'
+	$(call INSTALL_PAGE,man,$(MAN_PAGE))
+	$(call INSTALL_PAGE,bash,$(BASH_COMPLETION))
+	$(call INSTALL_PAGE,zsh,$(ZSH_COMPLETION))
+	$(if $(DEMO),install -Dm644 -t '$(DEMO_AT)' weights/demo/*.json weights/demo/*.safetensors weights/demo/tokenizer.model)
+
+uninstall:  ## remove what install wrote
+	rm -f '$(AT)/bin/winnow' '$(MAN_PAGE)' '$(BASH_COMPLETION)' '$(ZSH_COMPLETION)'
+	rm -rf '$(DEMO_AT)'
+
 ##@ Tests
 .PHONY: test test-gpu asan fuzz
 RUN_TESTS := --reporters=console,closing-line
 # The first of them is about the CPU, also where there is a GPU.
-test: $(BUILD)/.test-deps $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
+test: $(BUILD)/.test-deps $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(BUILD)/tests/winnow_faulty $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
 	CUDA_VISIBLE_DEVICES= WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_tests $(RUN_TESTS)
 	$(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(RUN_TESTS))
 

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "src/base/error.h"
+#include "src/base/out_of_memory.h"
 #include "src/cli/console.h"
 #include "src/cli/interrupt.h"
 #include "src/cli/options.h"
@@ -63,6 +64,7 @@ ExitCode run_and_report(int argc, const char* const* argv) {
 }  // namespace winnow
 
 int main(int argc, char** argv) {
+  winnow::install_last_handlers();
   winnow::occupy_closed_streams();
   return static_cast<int>(winnow::run_and_report(argc, argv));
 }

@@ -2,9 +2,12 @@
 // help.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 
+#include "src/bench/commit.h"
+#include "src/cli/version.h"
 #include "tests/support/command_line.h"
 
 namespace winnow::test {
@@ -147,10 +150,19 @@ TEST_CASE("command line: a model is required by every command") {
   for (const std::string& command : kCommands) refuse({command}, {command, "-m DIR"});
 }
 
-TEST_CASE("command line: --version prints one line") {
-  CHECK(printed({"--version"}) == "winnow 0.1.0\n");
-  CHECK(printed({"generate", "--version"}) == "winnow 0.1.0\n");
-  CHECK(printed({"--version", "generate"}) == "winnow 0.1.0\n");
+TEST_CASE("command line: --version says which source was built, for what, with which libraries") {
+  const std::string text = printed({"--version"});
+  CAPTURE(text);
+  const std::string first = text.substr(0, text.find('\n'));
+  CHECK(first == std::string("winnow ") + kVersion + ", commit " + built_commit());
+  CHECK(text.find("\nbuilt " + built_for() + ", by g++ ") != std::string::npos);
+  CHECK(std::ranges::count(text, '\n') == 3);
+  for (const char* library :
+       {"sentencepiece", "PCRE2 10.", "utf8proc 2.", "nlohmann-json 3.", "CLI11 2.", "libedit"}) {
+    CHECK(text.find(library) != std::string::npos);
+  }
+  CHECK(printed({"generate", "--version"}) == text);
+  CHECK(printed({"--version", "generate"}) == text);
 }
 
 TEST_CASE("command line: --help lists the commands and the exit codes") {

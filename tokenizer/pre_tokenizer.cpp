@@ -29,6 +29,7 @@ pcre2_code* compile(std::string_view pattern) {
   pcre2_code* code =
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated->data()), translated->size(),
                     PCRE2_UTF | PCRE2_UCP, &error, &error_at, nullptr);
+  if (error == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
   WINNOW_CHECK(code != nullptr, reason(error), ", at ", error_at, " of ", quoted(*translated));
   // Where a machine allows no memory that is written and run, PCRE2 interprets the pattern.
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
@@ -55,6 +56,7 @@ void PreTokenizer::Free::operator()(pcre2_real_match_data_8* found) const {
 
 PreTokenizer::PreTokenizer(std::span<const std::string> patterns)
     : limits_(allocated(pcre2_match_context_create(nullptr))) {
+  patterns_.reserve(patterns.size());  // what compile() returns is owned at once
   for (const std::string& pattern : patterns) patterns_.emplace_back(compile(pattern));
   // Going back over a run of n spaces counts n steps, and the default ends a search after 10
   // million. The steps of the known patterns are linear in the text.
@@ -78,6 +80,7 @@ void PreTokenizer::split_by(size_t pattern, std::string_view text, pcre2_real_ma
         pcre2_match(patterns_[pattern].get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
                     text.size(), done, PCRE2_NO_UTF_CHECK, found, limits_.get());
     if (code == PCRE2_ERROR_NOMATCH) break;
+    if (code == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
     WINNOW_CHECK(code >= 0, reason(code), ", at byte ", done, " of ", text.size());
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(found);
     const size_t start = ends[0];

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "src/base/error.h"
+#include "src/base/out_of_memory.h"
 
 namespace winnow {
 namespace {
@@ -60,7 +61,9 @@ SpmTokenizer::SpmTokenizer(SpmFile file, bool adds_bos, std::string_view name)
       adds_bos_(adds_bos),
       can_cut_(parts_are_exact(file_)),
       cuts_(file_.pieces) {
-  const auto status = processor_.LoadFromSerializedProto(serialize_without_space_rules(file_));
+  const std::string bytes = serialize_without_space_rules(file_);
+  const EndOutOfMemory ends;
+  const auto status = processor_.LoadFromSerializedProto(bytes);
   if (!status.ok()) fail(ExitCode::kModel, name, ": sentencepiece: ", status.ToString());
 }
 
@@ -88,6 +91,7 @@ void SpmTokenizer::append_ids(std::string_view part, std::vector<int32_t>& ids) 
          " bytes without a place to cut it; at most ", kMaxUncutBytes, " can be tokenized");
   }
   std::vector<int> part_ids;
+  const EndOutOfMemory ends;
   const auto status = processor_.Encode(part, &part_ids);
   WINNOW_CHECK(status.ok(), status.ToString());
   // Without byte pieces, neighbours that have no piece are one <unk>, also across a cut.

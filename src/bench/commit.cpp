@@ -11,4 +11,12 @@ std::string built_commit() {
 #endif
 }
 
+std::string built_for() {
+#ifdef WINNOW_BUILT_FOR
+  return WINNOW_BUILT_FOR;
+#else
+  return "for the CPU alone";
+#endif
+}
+
 }  // namespace winnow

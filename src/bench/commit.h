@@ -1,4 +1,4 @@
-// Which source was built.
+// Which source was built, and for what.
 #pragma once
 
 #include <string>
@@ -7,5 +7,9 @@ namespace winnow {
 
 /// What `git describe` said when the program was built, or "unknown".
 std::string built_commit();
+
+/// The processors that it was built for: "for the CPU alone", or "with CUDA 13.0 for sm_80, sm_90
+/// and newer".
+std::string built_for();
 
 }  // namespace winnow

@@ -8,11 +8,10 @@
 #include "src/base/error.h"
 #include "src/cli/option_commands.h"
 #include "src/cli/suggest.h"
+#include "src/cli/version.h"
 
 namespace winnow {
 namespace {
-
-constexpr const char* kVersion = "winnow 0.1.0";
 
 constexpr const char* kSummary =
     "winnow: generates text with Llama-family models, from Hugging Face directories.\n"
@@ -161,7 +160,7 @@ void refuse_strangers(const Command& command, const Words& words) {
 }
 
 void add_version(CLI::App& app) {
-  app.set_version_flag("--version", kVersion)->description("print the version");
+  app.set_version_flag("--version")->description("print the version, and of what it was built");
 }
 
 void print(const std::string& text) {
@@ -180,7 +179,7 @@ bool parse(CLI::App& root, const Words& words) {
   } catch (const CLI::CallForHelp&) {
     print(root.help());
   } catch (const CLI::CallForVersion&) {
-    print(std::string(kVersion) + '\n');
+    print(version_text());
   } catch (const CLI::ParseError& error) {
     fail(ExitCode::kUsage, error.what());
   }
