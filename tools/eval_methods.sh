@@ -6,7 +6,7 @@
 # BOOK is a text of some 100,000 tokens. OUT (tools/results) gets, for the question seen and unseen,
 # in the order of layers and of chunks (8192 tokens, naive and patched),
 #
-#   methods-QUESTION-ORDER.json             all rows
+#   methods-QUESTION-ORDER.json             the rows of all depths together
 #   methods-QUESTION-ORDER.svg              accuracy by budget
 #   methods-QUESTION-ORDER-footprint.svg    accuracy by KV footprint
 #   methods-QUESTION-ORDER-peak.svg         accuracy by the most bytes held
@@ -27,5 +27,12 @@ for question in seen unseen; do
       --kv-policy "$policies" --kv-budget "${BUDGETS:-64,128,256,512,1024,2048,4096}" \
       --prefill "$order" --evict-chunk 8192 --json -o "$name.json" --plot "$name.svg" \
       --plot-footprint "$name-footprint.svg" --plot-peak "$name-peak.svg"
+    python3 - "$name.json" <<'END'
+import json, sys
+file = sys.argv[1]
+result = json.load(open(file))
+result["rows"] = [row for row in result["rows"] if row["depth"] is None]
+open(file, "w").write(json.dumps(result, indent=1) + "\n")
+END
   done
 done
