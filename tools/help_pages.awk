@@ -23,7 +23,7 @@ function end_options(    i, list) {
   for (i = 1; i <= n; i++) {
     choices_of[i] = value_of[i] ~ /^[a-z-]+(\|[a-z-]+)+$/ ? value_of[i] : ""
     gsub(/\|/, " ", choices_of[i])
-    if (text_of[i] !~ /: [a-z-]+(, [a-z-]+)+ \(default/) continue  # "kept: full, sage (default ..)"
+    if (text_of[i] !~ /: [a-z0-9-]+(, [a-z0-9-]+)+ \(default/) continue  # "kept: full, sage (default ..)"
     list = text_of[i]
     sub(/ \(default.*/, "", list)
     sub(/.*: /, "", list)

@@ -73,7 +73,7 @@ std::string join_words(const std::vector<std::string>& words) {
 }
 
 std::string words_in_lines(const std::vector<std::string>& words) {
-  constexpr size_t kWidth = 66;
+  constexpr size_t kWidth = 54;
   std::string lines;
   size_t length = 0;
   for (const std::string& word : words) {
