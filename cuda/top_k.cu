@@ -272,7 +272,8 @@ __global__ void __launch_bounds__(kThreads)
 
 void top_k(const Zones& zones, const ScoreLists& lists, int64_t n_kv_heads, Stream stream) {
   if (lists.n == 0) return;
-  top_k_kernel<<<grid_size(lists.n), kThreads, 0, stream>>>(zones, lists, std::max<int64_t>(lists.n / n_kv_heads, 1));
+  top_k_kernel<<<grid_size(lists.n), kThreads, 0, stream>>>(
+      zones, lists, std::max<int64_t>(lists.n / n_kv_heads, 1));
   check_launch("top_k");
 }
 

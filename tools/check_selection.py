@@ -171,7 +171,8 @@ def check_layer(kept: dict, layer: int, folder: Path, zones: Zones) -> bool:
 def parse_arguments() -> argparse.Namespace:
     about, _, details = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
-        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("folder", type=Path, metavar="DUMP_DIR", help="folder of the layers' .npy files")
     add("kept", type=Path, metavar="KEPT.json", help="what --kv-dump wrote")
@@ -193,7 +194,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         fail(f"{arguments.kept}: {error}")
     layers = [
-        layer for layer in range(kept["n_layers"])
+        layer
+        for layer in range(kept["n_layers"])
         if (arguments.folder / f"layer_{layer:02}.k.npy").exists()
     ]
     if not layers:

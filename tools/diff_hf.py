@@ -116,8 +116,9 @@ def names_in_order(n_layers: int, layers: list[int]) -> Iterator[str]:
     yield "logits"
 
 
-def compare(folder: Path, steps: dict[str, torch.Tensor], names: Iterator[str],
-            tolerance: float) -> str | None:
+def compare(
+    folder: Path, steps: dict[str, torch.Tensor], names: Iterator[str], tolerance: float
+) -> str | None:
     """Prints a line for each step. The first that differs by more than the tolerance."""
     print(f"{'step':28}{'shape':18}{'difference':>12}{'largest':>12}")
     first = None

@@ -48,8 +48,35 @@ MIN_GAP = 2e-3  # fp32 sums in another order differ by some 1e-5
 # "The captain stood on the deck and looked out over the grey water. For three days they had seen no
 # land, and the men were"
 DEMO_PROMPT = [
-    622, 4003, 1175, 328, 264, 385, 409, 281, 893, 481, 615, 264, 1221, 4035, 1711, 4040, 1356,
-    936, 1252, 417, 345, 1043, 442, 1287, 4037, 281, 264, 776, 441,
+    622,
+    4003,
+    1175,
+    328,
+    264,
+    385,
+    409,
+    281,
+    893,
+    481,
+    615,
+    264,
+    1221,
+    4035,
+    1711,
+    4040,
+    1356,
+    936,
+    1252,
+    417,
+    345,
+    1043,
+    442,
+    1287,
+    4037,
+    281,
+    264,
+    776,
+    441,
 ]
 
 
