@@ -86,6 +86,7 @@ std::vector<uint8_t> parse_head_mask(std::string_view text, const std::string& n
          config.n_layers, " layers");
   }
   std::vector<uint8_t> full;
+  full.reserve(numbers.size());
   for (const double number : numbers) full.push_back(number >= threshold ? 1 : 0);
   return full;
 }
