@@ -210,6 +210,10 @@ void check_together(const KvOptions& options, const Policy& policy) {
     fail(ExitCode::kUsage, "--kv-positions cache does not go with --kv-policy ", options.policy,
          ", which turns queries back from their places in the text");
   }
+  if (options.recompact > 0 && policy.needs().query_statistics) {
+    fail(ExitCode::kUsage, "--kv-recompact does not go with --kv-policy ", options.policy,
+         ": one token says nothing about what queries are like");
+  }
   if (options.order == PrefillOrder::kLayer) return;
   if (policy.scores_rows() && !policy.drops_chunks()) {
     fail(ExitCode::kUsage, "--kv-policy ", options.policy,
