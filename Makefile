@@ -241,7 +241,7 @@ profile: $(BUILD)/winnow  ## where the time goes: a table, a timeline, nsys and 
 	WINNOW=$(BUILD)/winnow PROFILE_OUT='$(PROFILE_OUT)' tools/profile.sh $(PROFILE_PARTS)
 
 ##@ Keep in shape
-.PHONY: format format-check lint
+.PHONY: format format-check readme lint
 SOURCES = $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 format:  ## clang-format 14 over all sources
 	tools/install_deps.sh format
@@ -251,7 +251,12 @@ format-check:  ## fails where a source is not formatted
 	tools/install_deps.sh format
 	clang-format-14 --dry-run --Werror $(SOURCES)
 
-lint:  ## clang-tidy 14 on host code, and files and functions that are too long
+readme:  ## the pages' tables, of what was measured and of lines
+	tools/readme_tables.py
+
+lint:  ## clang-tidy 14 on host code, files and functions that are too long, pages that point nowhere
+	tools/check_links.py
+	tools/readme_tables.py --check
 	tools/install_deps.sh lint
 	tools/lint.sh $(filter-out %.cu %.cuh,$(SOURCES))
 

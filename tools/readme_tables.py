@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the README's tables of measurements anew from tools/results.
+"""Writes the pages' tables anew: of measurements, from tools/results; of lines, from the sources.
 
-    readme_tables.py            rewrites README.md
-    readme_tables.py --check    fails where README.md is not what it would write
+    readme_tables.py            rewrites README.md, cuda/README.md and tools/results/roofline.svg
+    readme_tables.py --check    fails where they are not what it would write
 
 A table stands between the lines `<!-- NAME: made by tools/readme_tables.py -->` and
-`<!-- end of NAME -->`.
+`<!-- end of NAME -->`. The check lets numbers of lines be off by a tenth.
 """
 
 import argparse
@@ -14,6 +14,9 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from line_table import alike, line_rows
+from roofline import Point, picture
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -227,24 +230,129 @@ def critical_table() -> str:
     return markdown(["method", *(f"{question}, {order}" for question, order in columns)], lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "needle": needle_table,
-    "ppl": perplexity_table,
-    "methods": methods_table,
-    "critical": critical_table,
-    "speed": speed_table,
-    "kernels": kernel_table,
+def line_table() -> str:
+    header = ["folder", "files", "lines", "of comment", "what it holds"]
+    table = markdown(header, line_rows(ROOT))
+    return table.replace("--: |\n", "--- |\n", 1)  # words in the last column
+
+
+COURSE_GPU = "NVIDIA H200 (cuda)"
+COURSE_SHAPE = "llama-3.1-8b"
+
+# A step, what does it on a Hopper GPU, and whether that is once a layer.
+TOKEN_STEPS = [
+    ("embed", "`embed_kernel`", False),
+    ("qkv", "`gemv_qkv_kernel`", True),
+    ("attention_decode", "`attention_decode_mma_kernel`", True),
+    ("attention_output", "`gemv_output_kernel`", True),
+    ("gate_up", "`gemv_gate_up_kernel`", True),
+    ("down", "`gemv_output_kernel`", True),
+    ("logits", "`gemv_logits_kernel`", False),
+    ("sample", "`sample_least_keys_kernel`, `sample_take_least_kernel`", False),
+]
+PROMPT_STEPS = [
+    ("qkv", "`rmsnorm_kernel`, cuBLASLt, `rope_kernel`", True),
+    ("attention_prefill", "`attention_prefill_sm90_kernel`", True),
+    ("attention_output", "cuBLASLt", True),
+    ("gate_up", "`rmsnorm_kernel`, cuBLASLt, `swiglu_kernel`", True),
+    ("down", "cuBLASLt", True),
+]
+
+
+def step_record(name: str, few_rows: bool) -> dict:
+    """The step as it was measured for one row, over 8K where it looks at rows, or for about 8K."""
+    for r in bench_records():
+        here = (r["gpu"], r["shape"], r["name"] if r["bench"] == "kernel" else None)
+        depth = r["depth"] if name == "attention_decode" else 0
+        fits = r["prompt"] == 1 if few_rows else 8192 <= r["prompt"] < 9000
+        if here == (COURSE_GPU, COURSE_SHAPE, name) and fits and depth in (0, 8192):
+            if name != "attention_decode" or r["depth"] == 8192:
+                return r
+    sys.exit(f"readme_tables: {name} was not measured for {COURSE_SHAPE} on {COURSE_GPU}")
+
+
+def time_table(steps: list[tuple[str, str, bool]], few_rows: bool) -> str:
+    """Where the time of a token or of a prompt's rows goes, the greatest first."""
+    config = json.loads((ROOT / f"tools/shapes/{COURSE_SHAPE}.json").read_text(encoding="utf-8"))
+    rows = []
+    for name, kernel, in_layers in steps:
+        record = step_record(name, few_rows)
+        times = config["num_hidden_layers"] if in_layers else 1
+        rows.append((times * record["value"], times, name, kernel, record))
+    whole = sum(row[0] for row in rows)
+    lines = [
+        [f"`{name}`", kernel, str(times), f"{r['value']:,.1f} us", f"{total / 1000:.3f} ms",
+         f"{100 * total / whole:.0f} %", f"{r['GBps']:.0f}", f"{r['TFLOPs']:.1f}"]
+        for total, times, name, kernel, r in sorted(rows, reverse=True, key=lambda row: row[0])
+    ]  # fmt: skip
+    lines.append(["all", "", "", "", f"{whole / 1000:.3f} ms", "100 %", "", ""])
+    header = ["step", "by", "times", "each", "together", "of all", "GB/s", "TFLOP/s"]
+    return markdown(header, lines).replace("| --- | --: |", "| --- | --- |", 1)
+
+
+def roofline_points() -> tuple[list[Point], float, float]:
+    """The steps that compute something, and the two ceilings: TB/s and TFLOP/s."""
+    points = []
+    for names, few_rows in ((TOKEN_STEPS, True), (PROMPT_STEPS, False)):
+        for name, _, _ in names:
+            r = step_record(name, few_rows)
+            if r["TFLOPs"] > 0.01:
+                points.append(Point(name, few_rows, 1e3 * r["TFLOPs"] / r["GBps"], r["TFLOPs"]))
+    ceiling = step_record("gate_up", True)["ceiling"]
+    return points, ceiling["read_GBps"] / 1e3, ceiling["gemm_TFLOPs"]
+
+
+def roofline_table() -> str:
+    points, memory, compute = roofline_points()
+    lines = []
+    for p in sorted(points, key=lambda point: point.intensity):
+        roof = min(compute, memory * p.intensity)
+        bound = "FLOPs" if p.intensity > compute / memory else "bytes"
+        rows = "a token" if p.token else "8K rows"
+        lines.append(
+            [f"`{p.name}`", rows, f"{p.intensity:.1f}", bound, f"{roof:.1f}", f"{p.tflops:.1f}",
+             f"{100 * p.tflops / roof:.0f} %"]
+        )  # fmt: skip
+    header = ["step", "of", "FLOP/byte", "bound by", "roof, TFLOP/s", "reached", "share"]
+    ridge = (
+        f"{COURSE_GPU}, shape of {COURSE_SHAPE}: reads {memory:.2f} TB/s, multiplies "
+        f"{compute:.0f} TFLOP/s. The two roofs meet at {compute / memory:.0f} FLOP/byte."
+    )
+    return markdown(header, lines) + "\n\n" + ridge
+
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {
+        "needle": needle_table,
+        "ppl": perplexity_table,
+        "methods": methods_table,
+        "critical": critical_table,
+        "speed": speed_table,
+        "kernels": kernel_table,
+        "lines": line_table,
+    },
+    "cuda/README.md": {
+        "token": lambda: time_table(TOKEN_STEPS, few_rows=True),
+        "prompt": lambda: time_table(PROMPT_STEPS, few_rows=False),
+        "roofline": roofline_table,
+    },
 }
 
 
-def rewritten(text: str) -> str:
-    for name, make in TABLES.items():
-        begin, end = f"<!-- {name}: made by tools/readme_tables.py -->", f"<!-- end of {name} -->"
-        block = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        if not block.search(text):
-            sys.exit(f"readme_tables: README.md has no place for the table {name}")
-        table = make()
-        text = block.sub(lambda _: f"{begin}\n\n{table}\n\n{end}", text)
+def place_of(name: str) -> re.Pattern[str]:
+    begin, end = f"<!-- {name}: made by tools/readme_tables.py -->", f"<!-- end of {name} -->"
+    return re.compile(f"({re.escape(begin)}\n)(.*?)({re.escape(end)})", re.DOTALL)
+
+
+def rewritten(page: str, text: str, check: bool) -> str:
+    for name, make in TABLES[page].items():
+        place = place_of(name).search(text)
+        if not place:
+            sys.exit(f"readme_tables: {page} has no place for the table {name}")
+        table = f"\n{make()}\n\n"
+        if check and name == "lines" and alike(place[2], table):
+            continue
+        text = text[: place.start(2)] + table + text[place.end(2) :]
     return text
 
 
@@ -254,13 +362,16 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    new = rewritten(text)
-    if check and new != text:
-        sys.exit("readme_tables: README.md is not up to date: run tools/readme_tables.py")
-    if not check:
-        path.write_text(new, encoding="utf-8")
+    old = {page: (ROOT / page).read_text(encoding="utf-8") for page in TABLES}
+    new = {page: rewritten(page, text, check) for page, text in old.items()}
+    drawn = ROOT / "tools/results/roofline.svg"
+    old["tools/results/roofline.svg"] = drawn.read_text(encoding="utf-8") if drawn.exists() else ""
+    new["tools/results/roofline.svg"] = picture(*roofline_points(), COURSE_GPU)
+    stale = [page for page in old if new[page] != old[page]]
+    if check and stale:
+        sys.exit(f"readme_tables: not up to date, run tools/readme_tables.py: {', '.join(stale)}")
+    for page in stale:
+        (ROOT / page).write_text(new[page], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The roofline of a GPU as a picture: what its steps reach, under what they could reach.
+
+A step that does I operations for each byte that it moves can do no more than I * bandwidth
+operations a second, nor more than the machine multiplies: the lower of the two is its roof.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Point:
+    name: str
+    token: bool  # a step of one token; else of a prompt's 8K rows
+    intensity: float  # FLOP/byte
+    tflops: float  # reached
+
+
+WIDTH, HEIGHT = 760, 420
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 60
+X_DECADES = (-1, 4)  # FLOP/byte
+Y_DECADES = (-1, 3)  # TFLOP/s
+
+
+def x_of(intensity: float) -> float:
+    first, last = X_DECADES
+    return LEFT + (math.log10(intensity) - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+
+
+def y_of(tflops: float) -> float:
+    first, last = Y_DECADES
+    return HEIGHT - BOTTOM - (math.log10(tflops) - first) / (last - first) * (HEIGHT - TOP - BOTTOM)
+
+
+def text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, look: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {look}/>'
+
+
+def axes() -> list[str]:
+    parts = []
+    for decade in range(X_DECADES[0], X_DECADES[1] + 1):
+        x = x_of(10.0**decade)
+        parts.append(line(x, TOP, x, HEIGHT - BOTTOM, 'stroke="#ddd"'))
+        parts.append(text(x, HEIGHT - BOTTOM + 18, f"{10.0**decade:g}", "middle"))
+    for decade in range(Y_DECADES[0], Y_DECADES[1] + 1):
+        y = y_of(10.0**decade)
+        parts.append(line(LEFT, y, WIDTH - RIGHT, y, 'stroke="#ddd"'))
+        parts.append(text(LEFT - 8, y + 4, f"{10.0**decade:g}", "end"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "FLOP/byte", "middle"))
+    parts.append(text(LEFT, TOP - 12, "TFLOP/s"))
+    return parts
+
+
+def label_places(points: list[Point]) -> list[float]:
+    """Heights of the labels: below each other where points are close."""
+    places: list[float] = []
+    for point in points:
+        y = y_of(point.tflops) + 4
+        places.append(max(y, places[-1] + 14) if places else y)
+    return places
+
+
+def dots(points: list[Point], color: str) -> list[str]:
+    """The points with their names: to the left of them in a prompt, else to the right."""
+    points = sorted(points, key=lambda p: -p.tflops)
+    parts = []
+    for p, label_y in zip(points, label_places(points)):
+        x, y = x_of(p.intensity), y_of(p.tflops)
+        end = x_of(3) if p.token else x_of(9)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+        start = 6 if p.token else 190
+        at = max(x + start, end + 60) if p.token else x_of(20)
+        parts.append(line(x, y, at - 4, label_y - 4, f'stroke="{color}" stroke-width="0.5"'))
+        parts.append(text(at, label_y, p.name))
+    return parts
+
+
+def picture(points: list[Point], memory: float, compute: float, gpu: str) -> str:
+    """memory: TB/s that are read; compute: TFLOP/s of a matrix product."""
+    ridge = compute / memory
+    low = 10.0 ** X_DECADES[0]
+    roof = 'stroke="#333" stroke-width="2"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        *axes(),
+        line(x_of(low), y_of(low * memory), x_of(ridge), y_of(compute), roof),
+        line(x_of(ridge), y_of(compute), WIDTH - RIGHT, y_of(compute), roof),
+        text(WIDTH - RIGHT, y_of(compute) - 8, f"{compute:.0f} TFLOP/s", "end"),
+        text(x_of(14), y_of(14 * memory) - 14, f"{memory:.2f} TB/s", "end"),
+        *dots([p for p in points if p.token], "#c2410c"),
+        *dots([p for p in points if not p.token], "#1d4ed8"),
+        text(WIDTH - RIGHT, HEIGHT - BOTTOM - 26, "a token", "end").replace(
+            "<text", '<text fill="#c2410c"'
+        ),
+        text(WIDTH - RIGHT, HEIGHT - BOTTOM - 10, f"8K rows of a prompt; {gpu}", "end").replace(
+            "<text", '<text fill="#1d4ed8"'
+        ),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
