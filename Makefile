@@ -204,7 +204,7 @@ fuzz: $(FUZZERS)  ## every parser of files, FUZZ_SECONDS each, with clang's libF
 
 FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) \
   $(filter-out %settings.cpp,$(wildcard src/kv/cache_*.cpp)) \
-  src/chat/frame.cpp src/chat/frames.cpp src/chat/recognise.cpp
+  src/chat/frame.cpp src/chat/frames.cpp src/chat/recognise.cpp src/kv/head_mask.cpp
 build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
 	@mkdir -p $(@D)
 	tools/install_deps.sh fuzz
