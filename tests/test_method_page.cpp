@@ -79,6 +79,8 @@ TEST_CASE("methods page: a row for each method, which says what the method says 
           (needs.queries > 1));
     CHECK(says(row[2], "output factors") == needs.o_factors);
     CHECK(says(row[2], "statistics of all queries") == needs.query_statistics);
+    CHECK(says(row[2], "sums over all queries") == needs.column_sums);
+    CHECK(says(row[2], "page's keys") == (policy->paging(64).n_read > 0));
     CHECK(row[3] == cut_word(*policy));
     CHECK(row[4] == decode_word(policy->decode_rule()));
     CHECK(std::filesystem::exists("src/kv/" + std::string(name) + ".h"));

@@ -55,27 +55,15 @@ def axes() -> list[str]:
     return parts
 
 
-def label_places(points: list[Point]) -> list[float]:
-    """Heights of the labels: below each other where points are close."""
-    places: list[float] = []
-    for point in points:
-        y = y_of(point.tflops) + 4
-        places.append(max(y, places[-1] + 14) if places else y)
-    return places
-
-
-def dots(points: list[Point], color: str) -> list[str]:
-    """The points with their names: to the left of them in a prompt, else to the right."""
-    points = sorted(points, key=lambda p: -p.tflops)
+def dots(points: list[Point], color: str, labels_x: float, labels_y: float) -> list[str]:
+    """The points, and their names one below the other, from a place that no line crosses."""
     parts = []
-    for p, label_y in zip(points, label_places(points)):
+    for i, p in enumerate(sorted(points, key=lambda p: -p.tflops)):
         x, y = x_of(p.intensity), y_of(p.tflops)
-        end = x_of(3) if p.token else x_of(9)
+        label_y = labels_y + 14 * i
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
-        start = 6 if p.token else 190
-        at = max(x + start, end + 60) if p.token else x_of(20)
-        parts.append(line(x, y, at - 4, label_y - 4, f'stroke="{color}" stroke-width="0.5"'))
-        parts.append(text(at, label_y, p.name))
+        parts.append(line(x, y, labels_x - 4, label_y - 4, f'stroke="{color}" stroke-width="0.5"'))
+        parts.append(text(labels_x, label_y, p.name))
     return parts
 
 
@@ -93,8 +81,8 @@ def picture(points: list[Point], memory: float, compute: float, gpu: str) -> str
         line(x_of(ridge), y_of(compute), WIDTH - RIGHT, y_of(compute), roof),
         text(WIDTH - RIGHT, y_of(compute) - 8, f"{compute:.0f} TFLOP/s", "end"),
         text(x_of(14), y_of(14 * memory) - 14, f"{memory:.2f} TB/s", "end"),
-        *dots([p for p in points if p.token], "#c2410c"),
-        *dots([p for p in points if not p.token], "#1d4ed8"),
+        *dots([p for p in points if p.token], "#c2410c", x_of(9), y_of(6)),
+        *dots([p for p in points if not p.token], "#1d4ed8", x_of(800), y_of(140)),
         text(WIDTH - RIGHT, HEIGHT - BOTTOM - 26, "a token", "end").replace(
             "<text", '<text fill="#c2410c"'
         ),
