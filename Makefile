@@ -196,20 +196,37 @@ asan:  ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) BUILD=build-asan NVCC=no EXTRA_LDLIBS="$(SANITIZE)" \
 	  EXTRA_CXXFLAGS="-O1 $(SANITIZE) -D_GLIBCXX_ASSERTIONS -DWINNOW_ARENA_APART" test
 
+# Objects of their own, in an archive: a target links what it calls. New inputs are kept in
+# build-fuzz/corpus, beside the seeds that the tree has.
 FUZZ_SECONDS ?= 60
+FUZZ_CXX := clang++-14
+FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZERS := $(patsubst tests/fuzz/%.cpp,build-fuzz/%,$(wildcard tests/fuzz/*.cpp))
-fuzz: $(FUZZERS)  ## every parser of files, FUZZ_SECONDS each, with clang's libFuzzer
-	set -e; for fuzzer in $^; do $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
-	  -artifact_prefix=build-fuzz/; done
+FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp src/kv/*.cpp) src/arena.cpp src/bench/commit.cpp \
+  $(addprefix src/chat/,frame.cpp frames.cpp recognise.cpp) \
+  $(wildcard src/cli/option*.cpp) $(addprefix src/cli/,number.cpp suggest.cpp version.cpp)
+FUZZ_OBJS := $(FUZZ_SRCS:%.cpp=build-fuzz/%.o)
+fuzz: $(FUZZERS)  ## every parser of files, and of the command line, FUZZ_SECONDS each, with clang's libFuzzer
+	set -e; for fuzzer in $(^F); do mkdir -p build-fuzz/corpus/$$fuzzer; echo "$$fuzzer"; \
+	  build-fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 \
+	  -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$fuzzer tests/fuzz/seeds/$${fuzzer#fuzz_}; done
 
-FUZZ_SRCS := $(wildcard src/base/*.cpp weights/*.cpp tokenizer/*.cpp) \
-  $(filter-out %settings.cpp,$(wildcard src/kv/cache_*.cpp)) \
-  src/chat/frame.cpp src/chat/frames.cpp src/chat/recognise.cpp src/kv/head_mask.cpp
-build-fuzz/%: tests/fuzz/%.cpp $(FUZZ_SRCS) | $(DEPS)
+.SECONDARY: $(FUZZ_OBJS)
+$(FUZZERS): build-fuzz/%: tests/fuzz/%.cpp build-fuzz/winnow.a
+	$(FUZZ_CXX) -std=c++20 -O1 -g -I. -fsanitize=fuzzer $(FUZZ_SANITIZE) -o $@ $^ $(FUZZ_WRAP) $(TEXT_LIBS)
+build-fuzz/fuzz_command_line: FUZZ_WRAP := -Wl,--wrap=open
+
+build-fuzz/winnow.a: $(FUZZ_OBJS)
+	ar rcs $@ $^
+
+$(FUZZ_OBJS): build-fuzz/%.o: %.cpp | build-fuzz/.deps
 	@mkdir -p $(@D)
-	tools/install_deps.sh fuzz
-	clang++-14 -std=c++20 -O1 -g -I. -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_SRCS) \
-	  $(TEXT_LIBS)
+	$(FUZZ_CXX) -std=c++20 -O1 -g -I. -MMD -MP -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE) -c -o $@ $<
+
+build-fuzz/.deps: tools/install_deps.sh
+	@mkdir -p $(@D)
+	tools/install_deps.sh build && tools/install_deps.sh fuzz
+	@touch $@
 
 ##@ Measure
 .PHONY: bench bench-gpu eval profile
@@ -265,4 +282,4 @@ help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d) $(CUDA_TEST_OBJS:.o=.d)
+-include $(FUZZ_OBJS:.o=.d) $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d) $(FAULT_OBJS:.o=.d) $(CUDA_TEST_OBJS:.o=.d)
