@@ -100,7 +100,7 @@ $(BUILD)/%.o: %.cu | $(DEPS)
 	@cat $@.log >&2; if grep -q 'C75[0-9][0-9]' $@.log; then rm -f $@; exit 1; fi
 
 # Host code of cuda/ sees the toolkit's headers, without their warnings.
-$(CUDA_OBJS) $(CUDA_TEST_OBJS): CPPFLAGS += $(if $(CUDA_TOOLKIT),-isystem $(CUDA_TOOLKIT)/include)
+$(CUDA_OBJS) $(CUDA_TEST_OBJS) $(BUILD)/tests/faults/cuda.o: CPPFLAGS += $(if $(CUDA_TOOLKIT),-isystem $(CUDA_TOOLKIT)/include)
 
 # Said once for each answer, not at every make; another answer builds what nvcc builds anew.
 $(BUILD)/.cuda-%:
@@ -115,7 +115,11 @@ $(TEST_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
 # winnow, with wrappers around what it asks the system for: see tests/faults/faults.h.
 FAULT_SRCS := $(filter-out $(if $(CUDA_TEST_SRCS),,%/cuda.cpp),$(wildcard tests/faults/*.cpp))
 FAULT_OBJS := $(FAULT_SRCS:%.cpp=$(BUILD)/%.o)
-FAULT_CALLS := main malloc calloc realloc mmap mprotect posix_memalign read pread write pwrite open fsync rename
+FAULT_CALLS = main malloc calloc realloc mmap mprotect posix_memalign read pread write pwrite open fsync rename \
+  $(if $(CUDA_TEST_SRCS),$(CUDA_FAULT_CALLS))
+CUDA_FAULT_CALLS := $(addprefix cuda,Malloc HostAlloc MemcpyAsync MemsetAsync StreamCreateWithFlags StreamSynchronize \
+  StreamBeginCapture StreamEndCapture GraphInstantiate GraphLaunch EventCreateWithFlags EventRecord EventSynchronize \
+  FuncSetAttribute LaunchKernelExC LaunchKernel GetLastError GetDriverEntryPointByVersion) __cudaLaunchKernel
 $(BUILD)/tests/winnow_faulty: $(FAULT_OBJS) $(MAIN_OBJS) $(LIB_OBJS)
 	$(CXX) -o $@ $^ $(FAULT_CALLS:%=-Wl,--wrap=%) $(LDLIBS)
 
@@ -173,7 +177,7 @@ RUN_TESTS := --reporters=console,closing-line
 # The first of them is about the CPU, also where there is a GPU.
 test: $(BUILD)/.test-deps $(BUILD)/winnow $(BUILD)/tests/winnow_tests $(BUILD)/tests/winnow_faulty $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## all tests; those of the GPU say so where there is none
 	CUDA_VISIBLE_DEVICES= WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_tests $(RUN_TESTS)
-	$(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(RUN_TESTS))
+	$(if $(CUDA_TEST_SRCS),WINNOW_BINARY=$(BUILD)/winnow $(BUILD)/tests/winnow_gpu_tests $(RUN_TESTS))
 
 # NumPy chooses rows again, independently; without it that test says so.
 $(BUILD)/.test-deps: tools/install_deps.sh
@@ -181,8 +185,8 @@ $(BUILD)/.test-deps: tools/install_deps.sh
 	-tools/install_deps.sh test
 	@touch $@
 
-test-gpu: $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests)  ## the tests of the GPU alone
-	$(if $(CUDA_TEST_SRCS),$< $(RUN_TESTS),@echo "built without CUDA: nothing to test")
+test-gpu: $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(BUILD)/tests/winnow_faulty)  ## the tests of the GPU alone
+	$(if $(CUDA_TEST_SRCS),WINNOW_BINARY=$(BUILD)/winnow $< $(RUN_TESTS),@echo "built without CUDA: nothing to test")
 
 $(BUILD)/tests/winnow_tests: $(TEST_OBJS) $(LIB_OBJS)
 	$(CXX) -o $@ $^ $(LDLIBS)

@@ -46,7 +46,9 @@ std::string libraries() {
       {"libedit", WINNOW_LIBEDIT}};
   std::string text;
   for (const auto& [name, version] : all) {
-    text += (text.empty() ? "" : ", ") + name + (version.empty() ? "" : " ") + version;
+    if (!text.empty()) text += ", ";
+    text += name;
+    if (!version.empty()) text.append(" ").append(version);
   }
   return text;
 }

@@ -23,7 +23,10 @@ constexpr std::array kKinds = {
     Kind{"open", EMFILE}, Kind{"read", EIO},      Kind{"end", 1},
     Kind{"short", 1},     Kind{"signal", EINTR},  Kind{"write", ENOSPC},
     Kind{"sync", EIO},    Kind{"rename", EACCES}, Kind{"cuda", 2},  // cudaErrorMemoryAllocation
+    Kind{"launch", 9},                                              // cudaErrorInvalidConfiguration
 };
+
+static_assert(kKinds.size() == static_cast<size_t>(Call::kLaunch) + 1);
 
 /// What main() set up. Nothing is counted before it begins and after it returns.
 struct State {

@@ -25,6 +25,7 @@ enum class Call {
   kSync,    // fsync: EIO
   kRename,  // rename: EACCES
   kCuda,    // the CUDA runtime, and the driver's functions for memory: out of memory
+  kLaunch,  // kernels: an invalid configuration
 };
 
 /// Counts a call. The code that it has to fail with, or 0: it goes on.

@@ -13,7 +13,9 @@ namespace winnow::test {
 /// A command line, and how it ends where nothing fails.
 class FaultyRun {
  public:
-  explicit FaultyRun(Words arguments) : arguments_(std::move(arguments)) {
+  /// With `sees_gpu` the run sees the GPU, if there is one.
+  explicit FaultyRun(Words arguments, bool sees_gpu = false)
+      : arguments_(std::move(arguments)), sees_gpu_(sees_gpu) {
     whole_ = run("");
     CAPTURE(whole_.err);
     REQUIRE(whole_.code == 0);
@@ -27,6 +29,7 @@ class FaultyRun {
     spec.program = (std::filesystem::path(binary_path()).parent_path() / "tests/winnow_faulty");
     spec.environment = {{"FAULT", fault.empty() ? std::nullopt : std::optional(fault)},
                         {"FAULT_COUNTS", (dir_ / "counts").string()}};
+    if (sees_gpu_) spec.environment["CUDA_VISIBLE_DEVICES"] = visible_gpus();
     return test::run(spec);
   }
 
@@ -44,9 +47,10 @@ class FaultyRun {
   }
 
   /// Fails the calls of a kind one after the other, `most` of them, spread evenly from the first to
-  /// the last; with "+" for `after` all that follow, too. Each run ends with one line and `code`,
-  /// and what it wrote is the beginning of what it would have written; or, where the call was not
-  /// needed, as if nothing had failed. `after_each` looks at what is left behind.
+  /// the last. `after` ends the fault: "+": all that follow fail, too; "=700": with this code. Each
+  /// run ends with one line and `code`, and what it wrote is the beginning of what it would have
+  /// written; or, where the call was not needed, as if nothing had failed. `after_each` looks at
+  /// what is left behind.
   template <class Look>
   void sweep(const std::string& kind, const std::string& after, int64_t most, int code,
              const Look& after_each) const {
@@ -78,7 +82,14 @@ class FaultyRun {
   }
 
  private:
+  /// As this process sees them.
+  static std::optional<std::string> visible_gpus() {
+    const char* const value = std::getenv("CUDA_VISIBLE_DEVICES");
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  }
+
   Words arguments_;
+  bool sees_gpu_;
   TempDir dir_;
   Finished whole_;
 };
