@@ -56,14 +56,21 @@ def axes() -> list[str]:
 
 
 def dots(points: list[Point], color: str, labels_x: float, labels_y: float) -> list[str]:
-    """The points, and their names one below the other, from a place that no line crosses."""
+    """The points, and their names one below the other on the side that is free of them.
+
+    The names stand in the order in which their points are seen from there, the highest first, so
+    that no line crosses another.
+    """
+    places = [(x_of(p.intensity), y_of(p.tflops), p.name) for p in points]
+    places.sort(key=lambda place: (place[1] - labels_y) / abs(place[0] - labels_x))
+    left = all(labels_x < x for x, _, _ in places)
     parts = []
-    for i, p in enumerate(sorted(points, key=lambda p: -p.tflops)):
-        x, y = x_of(p.intensity), y_of(p.tflops)
+    for i, (x, y, name) in enumerate(places):
         label_y = labels_y + 14 * i
+        line_x = labels_x + (4 if left else -4)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
-        parts.append(line(x, y, labels_x - 4, label_y - 4, f'stroke="{color}" stroke-width="0.5"'))
-        parts.append(text(labels_x, label_y, p.name))
+        parts.append(line(x, y, line_x, label_y - 4, f'stroke="{color}" stroke-width="0.5"'))
+        parts.append(text(labels_x, label_y, name, "end" if left else "start"))
     return parts
 
 
@@ -82,7 +89,7 @@ def picture(points: list[Point], memory: float, compute: float, gpu: str) -> str
         text(WIDTH - RIGHT, y_of(compute) - 8, f"{compute:.0f} TFLOP/s", "end"),
         text(x_of(14), y_of(14 * memory) - 14, f"{memory:.2f} TB/s", "end"),
         *dots([p for p in points if p.token], "#c2410c", x_of(9), y_of(6)),
-        *dots([p for p in points if not p.token], "#1d4ed8", x_of(800), y_of(140)),
+        *dots([p for p in points if not p.token], "#1d4ed8", x_of(450), y_of(270)),
         text(WIDTH - RIGHT, HEIGHT - BOTTOM - 26, "a token", "end").replace(
             "<text", '<text fill="#c2410c"'
         ),
