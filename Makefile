@@ -69,10 +69,12 @@ HOST_DIRS := src src/base src/bench src/chat src/cli src/commands src/cpu src/ev
 MAIN_SRCS := src/main.cpp src/start_up.cpp
 LIB_SRCS := $(filter-out $(MAIN_SRCS),$(wildcard $(HOST_DIRS:%=%/*.cpp)))
 TEST_SRCS := $(wildcard tests/*.cpp)
+SUPPORT_SRCS := $(wildcard tests/support/*.cpp)
 CUDA_OBJS := $(patsubst %,$(BUILD)/%.o,$(basename $(CUDA_SRCS)))
 LIB_OBJS := $(LIB_SRCS:%.cpp=$(BUILD)/%.o) $(CUDA_OBJS)
 MAIN_OBJS := $(MAIN_SRCS:%.cpp=$(BUILD)/%.o)
 TEST_OBJS := $(TEST_SRCS:%.cpp=$(BUILD)/%.o)
+SUPPORT_OBJS := $(SUPPORT_SRCS:%.cpp=$(BUILD)/%.o)
 CUDA_TEST_OBJS := $(patsubst %,$(BUILD)/%.o,$(basename $(CUDA_TEST_SRCS)))
 DEPS := $(BUILD)/.deps
 
@@ -110,7 +112,7 @@ CUDA_SAID := $(BUILD)/.cuda-$(subst $(space),-,$(subst /,_,$(strip $(NVCC) $(GPU
 $(CUDA_OBJS) $(patsubst %.cu,$(BUILD)/%.o,$(filter %.cu,$(CUDA_TEST_SRCS))): $(CUDA_SAID)
 
 # Tests are compiled more often than they are run.
-$(TEST_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
+$(TEST_OBJS) $(SUPPORT_OBJS) $(filter %.o,$(CUDA_TEST_OBJS)): CXXFLAGS += -O1
 
 # winnow, with wrappers around what it asks the system for: see tests/faults/faults.h.
 FAULT_SRCS := $(filter-out $(if $(CUDA_TEST_SRCS),,%/cuda.cpp),$(wildcard tests/faults/*.cpp))
@@ -188,10 +190,10 @@ $(BUILD)/.test-deps: tools/install_deps.sh
 test-gpu: $(if $(CUDA_TEST_SRCS),$(BUILD)/tests/winnow_gpu_tests $(BUILD)/tests/winnow_faulty)  ## the tests of the GPU alone
 	$(if $(CUDA_TEST_SRCS),WINNOW_BINARY=$(BUILD)/winnow $< $(RUN_TESTS),@echo "built without CUDA: nothing to test")
 
-$(BUILD)/tests/winnow_tests: $(TEST_OBJS) $(LIB_OBJS)
+$(BUILD)/tests/winnow_tests: $(TEST_OBJS) $(SUPPORT_OBJS) $(LIB_OBJS)
 	$(CXX) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/winnow_gpu_tests: $(BUILD)/tests/main.o $(CUDA_TEST_OBJS) $(LIB_OBJS)
+$(BUILD)/tests/winnow_gpu_tests: $(BUILD)/tests/main.o $(CUDA_TEST_OBJS) $(SUPPORT_OBJS) $(LIB_OBJS)
 	$(CXX) -o $@ $^ $(LDLIBS)
 
 # Each allocation of the arena is a block of its own here, so that the checker sees its ends.
@@ -278,12 +280,12 @@ readme:  ## the pages' tables, of what was measured and of lines
 lint:  ## clang-tidy 14 on host code, files and functions that are too long, pages that point nowhere
 	tools/check_links.py
 	tools/readme_tables.py --check
-	tools/install_deps.sh lint
-	tools/lint.sh $(filter-out %.cu %.cuh,$(SOURCES))
+	tools/install_deps.sh build && tools/install_deps.sh lint
+	@tools/lint.sh $(filter-out %.cu %.cuh,$(SOURCES))
 
 .PHONY: help
 help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
--include $(FUZZ_OBJS:.o=.d) $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d) $(FAULT_OBJS:.o=.d) $(CUDA_TEST_OBJS:.o=.d)
+-include $(FUZZ_OBJS:.o=.d) $(LIB_OBJS:.o=.d) $(MAIN_OBJS:.o=.d) $(TEST_OBJS:.o=.d) $(SUPPORT_OBJS:.o=.d) $(FAULT_OBJS:.o=.d) $(CUDA_TEST_OBJS:.o=.d)

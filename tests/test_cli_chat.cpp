@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "tests/support/spm_model.h"
 #include "tests/support/winnow_runs.h"
 
 namespace winnow::test {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "tests/support/spm_model.h"
 #include "tests/support/winnow_runs.h"
 
 namespace winnow::test {

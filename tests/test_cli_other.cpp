@@ -9,6 +9,7 @@
 
 #include "tests/npy.h"
 #include "tests/support/numbers.h"
+#include "tests/support/spm_model.h"
 #include "tests/support/winnow_runs.h"
 
 namespace winnow::test {

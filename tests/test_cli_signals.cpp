@@ -5,6 +5,7 @@
 #include <string>
 
 #include "src/base/utf8.h"
+#include "tests/support/spm_model.h"
 #include "tests/support/winnow_runs.h"
 
 namespace winnow::test {

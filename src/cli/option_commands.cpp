@@ -1,5 +1,6 @@
 #include "src/cli/option_commands.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
 #include <limits>

@@ -1,12 +1,15 @@
 // The commands and their options: what --help lists.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "src/cli/options.h"
+
+namespace CLI {
+class App;
+}
 
 namespace winnow {
 

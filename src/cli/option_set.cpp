@@ -1,5 +1,7 @@
 #include "src/cli/option_set.h"
 
+#include <CLI/CLI.hpp>
+
 namespace winnow {
 
 void refuse_empty(const std::string& name, const std::string& value) {
@@ -43,6 +45,10 @@ CLI::Option* OptionSet::add_path(const OptionText& text, std::filesystem::path& 
     refuse_empty(name, value);
     field = value;
   });
+}
+
+bool OptionSet::given(const std::string& name) const {
+  return app_.get_option(name)->count() > 0;
 }
 
 void OptionSet::read() const {

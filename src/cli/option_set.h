@@ -2,7 +2,6 @@
 // strictly, into the field it belongs to.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -13,6 +12,11 @@
 
 #include "src/base/error.h"
 #include "src/cli/number.h"
+
+namespace CLI {  // its header takes seconds to compile
+class App;
+class Option;
+}  // namespace CLI
 
 namespace winnow {
 
@@ -88,7 +92,7 @@ class OptionSet {
   }
 
   /// Whether the option of that name was given.
-  bool given(const std::string& name) const { return app_.get_option(name)->count() > 0; }
+  bool given(const std::string& name) const;
 
   /// Reads all values that were given into their fields. Fails with kUsage.
   void read() const;

@@ -5,14 +5,12 @@
 
 #include <initializer_list>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tests/support/process.h"
-#include "tests/support/spm_model.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -26,18 +24,10 @@ inline constexpr const char* kDemo = "weights/demo";
 /// weights write byte pieces, mostly: text that is seldom valid UTF-8.
 class TinyDir {
  public:
-  explicit TinyDir(TinyModel model = {}, const std::string& more_config = "") {
-    model.vocab_size = kVocabSize;
-    write_tiny_model(dir_.path(), model);
-    write_file(dir_ / "config.json", tiny_config_json(model, more_config));
-    write_file(dir_ / "tokenizer.model", serialize_spm_file(small_spm(pieces())));
-  }
+  explicit TinyDir(TinyModel model = {}, const std::string& more_config = "");
 
   static constexpr int64_t kVocabSize = 300;  // the last ids have no piece
-  static Words pieces() {
-    const std::string space(kSpmSpace);
-    return {space + "x", space, "x", "a", "b", "\n"};
-  }
+  static Words pieces();
 
   std::string name() const { return dir_.path().string(); }
   std::filesystem::path operator/(std::string_view file) const { return dir_ / file; }
@@ -47,46 +37,20 @@ class TinyDir {
 };
 
 /// "x x x": `n` tokens of a TinyDir.
-inline std::string text_of(int64_t n) {
-  std::string text;
-  for (int64_t i = 0; i < n; ++i) text += i == 0 ? "x" : " x";
-  return text;
-}
+std::string text_of(int64_t n);
 
-inline Words joined(Words first, const Words& second) {
-  first.insert(first.end(), second.begin(), second.end());
-  return first;
-}
+Words joined(Words first, const Words& second);
 
-inline Words lines_of(const std::string& text) {
-  std::istringstream in(text);
-  Words lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
+Words lines_of(const std::string& text);
 
-inline OrderedJson json_of(const std::string& text) {
-  CAPTURE(text);
-  OrderedJson json = OrderedJson::parse(text, nullptr, false);
-  REQUIRE_FALSE(json.is_discarded());
-  return json;
-}
+OrderedJson json_of(const std::string& text);
 
 /// Runs that must end well.
-inline Finished succeed(ProcessSpec spec) {
-  Finished run = test::run(std::move(spec));
-  CAPTURE(run.err);
-  REQUIRE(run.code == 0);
-  return run;
-}
-inline Finished succeed(Words arguments) {
-  return succeed(ProcessSpec{.arguments = std::move(arguments)});
-}
+Finished succeed(ProcessSpec spec);
+Finished succeed(Words arguments);
 
 /// The result of `winnow ... --json -q`.
-inline OrderedJson json_result(const Words& arguments) {
-  return json_of(succeed(joined(arguments, {"--json", "-q"})).out);
-}
+OrderedJson json_result(const Words& arguments);
 
 /// The same, and what --kv-dump wrote.
 struct KeptRun {
@@ -94,64 +58,19 @@ struct KeptRun {
   OrderedJson kept;
 
   /// Rows of each KV head of each layer, in their order.
-  std::vector<int64_t> rows() const {
-    std::vector<int64_t> counts;
-    for (const OrderedJson& layer : kept["layers"]) {
-      for (const OrderedJson& head : layer["heads"]) {
-        counts.push_back(static_cast<int64_t>(head["positions"].size()));
-      }
-    }
-    return counts;
-  }
+  std::vector<int64_t> rows() const;
 };
-inline KeptRun kept_run(const Words& arguments) {
-  const TempDir dir;
-  const std::string file = (dir / "kept.json").string();
-  OrderedJson json = json_result(joined(arguments, {"--kv-dump", file}));
-  return {std::move(json), json_of(read_file(file))};
-}
+KeptRun kept_run(const Words& arguments);
 
 /// English of `n` sentences, each about 20 tokens of the bundled model and unlike the others.
-inline std::string story(int64_t n) {
-  const Words who = {"captain", "old man", "doctor", "girl", "king", "soldier", "priest"};
-  const Words where = {"house", "river", "ship", "forest", "garden"};
-  std::string text;
-  for (int64_t i = 0; i < n; ++i) {
-    const auto at = static_cast<size_t>(i);
-    text += "On day " + std::to_string(i + 1) + " the " + who[at % who.size()] + " went to the " +
-            where[at % where.size()] + " and said that the night would be dark. ";
-  }
-  return text;
-}
+std::string story(int64_t n);
 
 /// Nothing on stdout, and on stderr one line "winnow: ..." that holds each of `parts`. Warnings may
 /// come before it, and where the run had begun, the plan and the seed that it told.
-inline void check_failure(const Finished& run, int code,
-                          std::initializer_list<std::string_view> parts = {}) {
-  CAPTURE(run.err);
-  CHECK(run.code == code);
-  CHECK(run.out.empty());
-  const bool refused = code == 2 || code == 3 || code == 7;
-  Words lines = lines_of(run.err);
-  std::erase_if(lines, [&](const std::string& line) {
-    return line.starts_with("winnow: warning: ") || (!refused && !line.starts_with("winnow: "));
-  });
-  REQUIRE(lines.size() == 1);
-  CHECK(lines[0].starts_with("winnow: "));
-  for (const std::string_view part : parts) {
-    INFO("expected in the message: ", std::string(part));
-    CHECK(lines[0].find(part) != std::string::npos);
-  }
-}
+void check_failure(const Finished& run, int code,
+                   std::initializer_list<std::string_view> parts = {});
 
-inline void fails(ProcessSpec spec, int code, std::initializer_list<std::string_view> parts = {}) {
-  std::string shown;
-  for (const std::string& word : spec.arguments) shown += " " + word.substr(0, 100);
-  CAPTURE(shown);
-  check_failure(test::run(std::move(spec)), code, parts);
-}
-inline void fails(Words arguments, int code, std::initializer_list<std::string_view> parts = {}) {
-  fails(ProcessSpec{.arguments = std::move(arguments)}, code, parts);
-}
+void fails(ProcessSpec spec, int code, std::initializer_list<std::string_view> parts = {});
+void fails(Words arguments, int code, std::initializer_list<std::string_view> parts = {});
 
 }  // namespace winnow::test
