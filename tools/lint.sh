@@ -14,7 +14,7 @@ for file in "$@"; do
 done
 
 printf '%s\n' "$@" | grep '\.cpp$' | grep -v '^tests/' |
-  xargs -P "$(nproc)" -I FILE clang-tidy-14 --quiet FILE -- -std=c++20 -I. -fopenmp \
+  xargs -P "$(nproc)" -I FILE clang-tidy-14 --quiet FILE -- -std=c++20 -I. -fopenmp -Wreserved-identifier \
     -march=x86-64-v3 -isystem "${CUDA_INCLUDE:-/usr/local/cuda/include}" \
     2> >(grep -v 'warnings generated' >&2) || status=1
 exit $status
