@@ -281,7 +281,7 @@ lint:  ## clang-tidy 14 on host code, files and functions that are too long, pag
 	tools/check_links.py
 	tools/readme_tables.py --check
 	tools/install_deps.sh build && tools/install_deps.sh lint
-	@tools/lint.sh $(filter-out %.cu %.cuh,$(SOURCES))
+	@tools/lint.sh $(SOURCES)
 
 .PHONY: help
 help:

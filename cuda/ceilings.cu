@@ -38,7 +38,7 @@ __device__ inline uint32_t folded(const uint4& pack) {
 /// Reads from [n] once. What is found is written only if it is a number that never comes, which the
 /// compiler cannot know.  out [1]
 __global__ void __launch_bounds__(kThreads, kBlocksEach)
-    read_stream_kernel(const uint4* from, uint64_t n, uint32_t* out) {
+    ceilings_read_kernel(const uint4* from, uint64_t n, uint32_t* out) {
   const uint64_t step = uint64_t{gridDim.x} * kThreads;
   uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x;
   uint32_t found = 0;
@@ -136,8 +136,8 @@ Ceilings measure_ceilings(uint64_t free_bytes, DType type, const Gpu& gpu, GemmL
   auto* const out = reinterpret_cast<uint32_t*>(memory);
   const auto blocks = static_cast<unsigned>(kBlocksEach * gpu.multiprocessors);
   const double read = median_seconds(stream, [&] {
-    read_stream_kernel<<<blocks, kThreads, 0, stream>>>(reinterpret_cast<const uint4*>(memory),
-                                                        bytes / sizeof(uint4), out);
+    ceilings_read_kernel<<<blocks, kThreads, 0, stream>>>(reinterpret_cast<const uint4*>(memory),
+                                                          bytes / sizeof(uint4), out);
     check_launch("read_stream");
   });
   const uint64_t half = bytes / 2;

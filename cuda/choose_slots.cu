@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// Block (b, h).
-__global__ void stored_scores_kernel(KvRows kv, const int32_t* rows, ScoreLists lists) {
+__global__ void choose_slots_scores_kernel(KvRows kv, const int32_t* rows, ScoreLists lists) {
   const int64_t h = blockIdx.y;
   const int64_t row = int64_t{blockIdx.x} * kRowThreads + threadIdx.x;
   if (row < rows[h]) lists.score[h * lists.stride + row] = kv.score[kv.first[h] + row];
@@ -87,7 +87,7 @@ void choose_slots(const Batch& batch, const KvRows& kv, int64_t n_kv_heads, int6
 
 void stored_scores(const KvRows& kv, const Zones& zones, const ScoreLists& lists, Stream stream) {
   const dim3 grid(blocks_for(zones.max_rows, kRowThreads), grid_size(lists.n));
-  stored_scores_kernel<<<grid, kRowThreads, 0, stream>>>(kv, zones.rows, lists);
+  choose_slots_scores_kernel<<<grid, kRowThreads, 0, stream>>>(kv, zones.rows, lists);
   check_launch("stored_scores");
 }
 

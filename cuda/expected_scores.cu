@@ -43,8 +43,8 @@ __device__ Pair<double> turned(Pair<double> x, const MeanRotation& by, int i) {
 }
 
 /// share: 1 over the number of queries
-__global__ void expect_kernel(QueryStatistics statistics, double share, int head_dim,
-                              const __grid_constant__ MeanRotation by, Expected to) {
+__global__ void expected_scores_query_kernel(QueryStatistics statistics, double share, int head_dim,
+                                             const __grid_constant__ MeanRotation by, Expected to) {
   const int half = head_dim / 2;
   const int at = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (at >= half * half) return;
@@ -129,7 +129,8 @@ __device__ void multiply_slice(const float* keys, const float* slice,
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    logits_kernel(const TeamRows<T> keys, const Expected expected, int padded, ScoreLists logits) {
+    expected_scores_logits_kernel(const TeamRows<T> keys, const Expected expected, int padded,
+                                  ScoreLists logits) {
   extern __shared__ float4 memory[];
   __shared__ __align__(16) float slice[kDepth * kCols];
   auto* k = reinterpret_cast<float*>(memory);  // [padded, kStride]
@@ -175,7 +176,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 template <class T, int kLanes>
-__global__ void value_kernel(const TeamRows<T> values, float epsilon, ScoreLists lists) {
+__global__ void expected_scores_value_kernel(const TeamRows<T> values, float epsilon,
+                                             ScoreLists lists) {
   constexpr int kTeams = kThreads / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t h = blockIdx.y;
@@ -201,11 +203,11 @@ void launch_logits(const TeamRows<T>& keys, const Expected& expected, const Head
                    int64_t max_rows, const ScoreLists& logits, Stream stream) {
   const int64_t padded = ceil_div(heads.head_dim, kCols) * kCols;
   const auto bytes = static_cast<int>(padded * kStride * sizeof(float));  // at most 68 KiB
-  check_cuda(
-      cudaFuncSetAttribute(logits_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-      "prepare expected_scores");
+  check_cuda(cudaFuncSetAttribute(expected_scores_logits_kernel<T>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+             "prepare expected_scores");
   const dim3 grid(blocks_for(max_rows, kRows), grid_size(heads.n_kv_heads));
-  logits_kernel<T><<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(
+  expected_scores_logits_kernel<T><<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(
       keys, expected, static_cast<int>(padded), logits);
   check_launch("expected_scores: logits");
 }
@@ -227,7 +229,7 @@ void expected_scores(const ExpectedArgs& args, const MeanRotation& rotation,
   const int64_t half = heads.head_dim / 2;
   const dim3 grid(blocks_for(half * half, kThreads), grid_size(heads.n_heads));
   const int64_t n = args.outlook.n_queries;
-  expect_kernel<<<grid, kThreads, 0, stream>>>(
+  expected_scores_query_kernel<<<grid, kThreads, 0, stream>>>(
       args.statistics, n > 0 ? 1.0 / static_cast<double>(n) : 0.0, static_cast<int>(heads.head_dim),
       rotation, expected);
   check_launch("expected_scores: expect");
@@ -237,7 +239,7 @@ void expected_scores(const ExpectedArgs& args, const MeanRotation& rotation,
     combine_scores(logits, GroupScore::kMean, zones, lists, args.workspace, stream);
     with_team(heads.head_dim, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       const dim3 blocks(blocks_for(zones.max_rows, kThreads / kLanes), grid_size(heads.n_kv_heads));
-      value_kernel<T, kLanes><<<blocks, kThreads, 0, stream>>>(
+      expected_scores_value_kernel<T, kLanes><<<blocks, kThreads, 0, stream>>>(
           team_rows<T>(args.kv.v, args.kv, heads, zones), args.outlook.epsilon, lists);
     });
   });

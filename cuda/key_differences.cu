@@ -23,7 +23,7 @@ __device__ float inverse_of(float length) {
 
 /// parts [n_kv_heads, kParts, head_dim]
 template <class T, int kLanes>
-__global__ void part_kernel(const TeamRows<T> keys, float* parts) {
+__global__ void key_differences_part_kernel(const TeamRows<T> keys, float* parts) {
   constexpr int kTeams = kThreads / kLanes;
   constexpr int kPadded = kLanes * kTeamDims;
   __shared__ float team_sums[kTeams][kPadded];
@@ -52,7 +52,8 @@ __global__ void part_kernel(const TeamRows<T> keys, float* parts) {
 }
 
 /// parts [n_kv_heads, kParts, head_dim]; direction [n_kv_heads, head_dim]
-__global__ void direction_kernel(const float* parts, int head_dim, float* direction) {
+__global__ void key_differences_direction_kernel(const float* parts, int head_dim,
+                                                 float* direction) {
   const int64_t h = blockIdx.x;
   const int d = static_cast<int>(threadIdx.x);
   double sum = 0;
@@ -66,8 +67,8 @@ __global__ void direction_kernel(const float* parts, int head_dim, float* direct
 
 /// direction [n_kv_heads, head_dim]
 template <class T, int kLanes>
-__global__ void difference_kernel(const TeamRows<T> keys, const float* direction,
-                                  ScoreLists lists) {
+__global__ void key_differences_kernel(const TeamRows<T> keys, const float* direction,
+                                       ScoreLists lists) {
   constexpr int kTeams = kThreads / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t h = blockIdx.y;
@@ -101,9 +102,11 @@ void key_differences(const KvRows& kv, const Heads& heads, DType type, const Zon
     with_team(heads.head_dim, [&]<int kLanes>(std::integral_constant<int, kLanes>) {
       const TeamRows<T> keys = team_rows<T>(kv.k, kv, heads, zones);
       const dim3 grid(blocks_for(zones.max_rows, kThreads / kLanes), n_heads);
-      part_kernel<T, kLanes><<<dim3(kParts, n_heads), kThreads, 0, stream>>>(keys, parts);
-      direction_kernel<<<n_heads, kThreads, 0, stream>>>(parts, head_dim, direction);
-      difference_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(keys, direction, lists);
+      key_differences_part_kernel<T, kLanes>
+          <<<dim3(kParts, n_heads), kThreads, 0, stream>>>(keys, parts);
+      key_differences_direction_kernel<<<n_heads, kThreads, 0, stream>>>(parts, head_dim,
+                                                                         direction);
+      key_differences_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(keys, direction, lists);
     });
   });
   check_launch("key_differences");

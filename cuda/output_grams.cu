@@ -28,7 +28,7 @@ __device__ void fill_turned(float* tile, const T* o, int64_t width, int n_output
 
 template <class T>
 __global__ void __launch_bounds__(kTileThreads)
-    grams_kernel(const T* o, int n_outputs, int64_t width, int head_dim, float* grams) {
+    output_grams_kernel(const T* o, int n_outputs, int64_t width, int head_dim, float* grams) {
   constexpr int kPitch = tile_pitch(kDepth);
   __shared__ float4 memory[2 * kSide * kPitch / 4];
   auto* const left = reinterpret_cast<float*>(memory);
@@ -64,9 +64,9 @@ void output_grams(const Matrix& o, const Heads& heads, float* grams, Stream stre
   const int64_t tiles = ceil_div(heads.head_dim, kSide);
   const dim3 grid(grid_size(tiles * tiles), grid_size(heads.n_heads));
   with_type(o.type, [&]<class T>(const T*) {
-    grams_kernel<<<grid, kTileThreads, 0, stream>>>(static_cast<const T*>(o.data),
-                                                    static_cast<int>(o.rows), o.cols,
-                                                    static_cast<int>(heads.head_dim), grams);
+    output_grams_kernel<<<grid, kTileThreads, 0, stream>>>(static_cast<const T*>(o.data),
+                                                           static_cast<int>(o.rows), o.cols,
+                                                           static_cast<int>(heads.head_dim), grams);
   });
   check_launch("output_grams");
 }

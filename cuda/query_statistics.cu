@@ -29,8 +29,9 @@ static_assert(kThreads * kSide * kSide == kCols * kCols);
 static_assert(kSpan % kSlab == 0);
 
 /// Cosine and sine over the amplitude.  turns [n, half]
-__global__ void turns_kernel(const int32_t* position, int64_t n, int half,
-                             const __grid_constant__ RopeFrequencies frequencies, float2* turns) {
+__global__ void query_statistics_turns_kernel(const int32_t* position, int64_t n, int half,
+                                              const __grid_constant__ RopeFrequencies frequencies,
+                                              float2* turns) {
   const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (at >= n * half) return;
   const int32_t place = position[at / half];
@@ -119,7 +120,7 @@ struct Sums {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    statistics_kernel(const Queries<T> queries, QueryStatistics statistics) {
+    query_statistics_kernel(const Queries<T> queries, QueryStatistics statistics) {
   __shared__ __align__(16) float slab_a[kSlab][kCols];
   __shared__ __align__(16) float slab_b[kSlab][kCols];
   const HalfTiles tiles(static_cast<int>(blockIdx.x));
@@ -172,7 +173,7 @@ void add_query_statistics(const QueryStatisticsArgs& args, const RopeFrequencies
   const Heads& heads = args.heads;
   const int half = static_cast<int>(heads.head_dim) / 2;
   auto* turns = static_cast<float2*>(args.workspace);
-  turns_kernel<<<blocks_for(args.n * half, kThreads), kThreads, 0, stream>>>(
+  query_statistics_turns_kernel<<<blocks_for(args.n * half, kThreads), kThreads, 0, stream>>>(
       args.position, args.n, half, frequencies, turns);
   check_launch("add_query_statistics: angles");
   const int64_t side = ceil_div(half, kPairs);
@@ -183,7 +184,7 @@ void add_query_statistics(const QueryStatisticsArgs& args, const RopeFrequencies
                                 .n = args.n,
                                 .n_heads = static_cast<int>(heads.n_heads),
                                 .head_dim = static_cast<int>(heads.head_dim)};
-    statistics_kernel<T><<<grid, kThreads, 0, stream>>>(queries, statistics);
+    query_statistics_kernel<T><<<grid, kThreads, 0, stream>>>(queries, statistics);
   });
   check_launch("add_query_statistics");
 }

@@ -22,7 +22,7 @@ constexpr uint64_t kMaxBlocks = 4096;
 
 /// to [n]; amplitude = sqrt(3) * scale
 template <class T>
-__global__ void fill_random_kernel(T* to, uint64_t n, uint64_t seed, float amplitude) {
+__global__ void random_fill_kernel(T* to, uint64_t n, uint64_t seed, float amplitude) {
   const uint64_t step = uint64_t{gridDim.x} * kThreads;
   for (uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) {
     const uint64_t bits = splitmix64(seed, i);
@@ -35,7 +35,7 @@ template <class T>
 void launch(void* to, uint64_t n, uint64_t seed, float scale, cudaStream_t stream) {
   constexpr float kSqrt3 = 1.7320508F;
   const auto blocks = static_cast<unsigned>(std::min((n + kThreads - 1) / kThreads, kMaxBlocks));
-  fill_random_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<T*>(to), n, seed, kSqrt3 * scale);
+  random_fill_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<T*>(to), n, seed, kSqrt3 * scale);
   check_launch("fill_random");
 }
 

@@ -65,8 +65,8 @@ __global__ void rope_kernel(const In* qkv, const float* bias, T* q, const int32_
 }
 
 template <class T>
-__global__ void rotate_rows_kernel(KvRows kv, int head_dim,
-                                   const __grid_constant__ RopeFrequencies frequencies) {
+__global__ void rope_rotate_rows_kernel(KvRows kv, int head_dim,
+                                        const __grid_constant__ RopeFrequencies frequencies) {
   const int half = head_dim / 2;
   const int64_t pair = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t h = blockIdx.y;
@@ -103,7 +103,7 @@ void rotate_rows(const KvRows& kv, const Heads& heads, DType type,
   const int64_t pairs = kv.capacity * heads.head_dim / 2;
   const dim3 grid(blocks_for(pairs, kThreads), grid_size(heads.n_kv_heads));
   with_type(type, [&]<class T>(const T*) {
-    rotate_rows_kernel<T>
+    rope_rotate_rows_kernel<T>
         <<<grid, kThreads, 0, stream>>>(kv, static_cast<int>(heads.head_dim), frequencies);
   });
   check_launch("rotate_rows");

@@ -75,7 +75,7 @@ __device__ bool is_taken(const RowPool& pool, const Cut& cut, int64_t entry, int
 
 /// Block (s).  taken [n_segments]
 __global__ void __launch_bounds__(kThreads)
-    count_kernel(RowPool pool, const Cut* cut_at, int32_t* taken) {
+    row_pool_count_kernel(RowPool pool, const Cut* cut_at, int32_t* taken) {
   using Reduce = cub::BlockReduce<int32_t, kThreads>;
   __shared__ Reduce::TempStorage storage;
   const Cut cut = *cut_at;
@@ -89,14 +89,14 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) taken[blockIdx.x] = n;
 }
 
-__global__ void fill_kernel(float* score, int64_t n, float value) {
+__global__ void row_pool_fill_kernel(float* score, int64_t n, float value) {
   const int64_t at = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
   if (at < n) score[at] = value;
 }
 
 /// Block (s).
 __global__ void __launch_bounds__(kThreads)
-    list_kernel(RowPool pool, const Cut* cut_at, RowMove move, Workspace space) {
+    row_pool_list_kernel(RowPool pool, const Cut* cut_at, RowMove move, Workspace space) {
   using Scan = cub::BlockScan<int32_t, kThreads>;
   __shared__ Scan::TempStorage storage;
   const Cut cut = *cut_at;
@@ -134,7 +134,7 @@ struct Batch {
 
 /// Copies the rows [at / row_words] of one array, word by word, by index.
 template <bool kOut, class Word>
-__global__ void move_kernel(const Batch<Word> b) {
+__global__ void row_pool_move_kernel(const Batch<Word> b) {
   const int64_t at = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
   const int64_t row = at / b.row_words;
   const int64_t word = at % b.row_words;
@@ -171,15 +171,15 @@ void move_rows(const RowPool& pool, const Workspace& space, int64_t row_bytes, i
     const int64_t rows = std::min(most, total - first);
     const Batch<Word> batch{pool, space, first, rows, static_cast<int>(row_words)};
     const unsigned blocks = blocks_for(rows * row_words, kCopyThreads);
-    move_kernel<true><<<blocks, kCopyThreads, 0, stream>>>(batch);
+    row_pool_move_kernel<true><<<blocks, kCopyThreads, 0, stream>>>(batch);
     check_launch("squeeze_rows: out");
-    move_kernel<false><<<blocks, kCopyThreads, 0, stream>>>(batch);
+    row_pool_move_kernel<false><<<blocks, kCopyThreads, 0, stream>>>(batch);
     check_launch("squeeze_rows: back");
   }
 }
 
 /// Block (b, h): scores b * kCopyThreads and on of list h.
-__global__ void set_aside_kernel(Zones zones, ScoreLists lists, float outside) {
+__global__ void row_pool_set_aside_kernel(Zones zones, ScoreLists lists, float outside) {
   const int64_t h = blockIdx.y;
   const int64_t row = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
   if (row >= lists.stride || (row >= zones.begin[h] && row < zones.end[h])) return;
@@ -187,8 +187,8 @@ __global__ void set_aside_kernel(Zones zones, ScoreLists lists, float outside) {
 }
 
 /// Block (b, h): rows b * kCopyThreads and on of those that KV head h keeps.  first [n_kv_heads]
-__global__ void take_scores_kernel(ScoreLists lists, KeptRows kept, const int64_t* first,
-                                   float* to) {
+__global__ void row_pool_take_scores_kernel(ScoreLists lists, KeptRows kept, const int64_t* first,
+                                            float* to) {
   const int64_t h = blockIdx.y;
   const int64_t i = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
   if (i >= kept.count[h]) return;
@@ -200,19 +200,19 @@ __global__ void take_scores_kernel(ScoreLists lists, KeptRows kept, const int64_
 void take_scores(const ScoreLists& lists, const KeptRows& kept, const int64_t* first, float* to,
                  Stream stream) {
   const dim3 grid(blocks_for(kept.stride, kCopyThreads), grid_size(lists.n));
-  take_scores_kernel<<<grid, kCopyThreads, 0, stream>>>(lists, kept, first, to);
+  row_pool_take_scores_kernel<<<grid, kCopyThreads, 0, stream>>>(lists, kept, first, to);
   check_launch("take_scores");
 }
 
 void set_aside(const Zones& zones, const ScoreLists& lists, float outside, Stream stream) {
   const dim3 grid(blocks_for(lists.stride, kCopyThreads), grid_size(lists.n));
-  set_aside_kernel<<<grid, kCopyThreads, 0, stream>>>(zones, lists, outside);
+  row_pool_set_aside_kernel<<<grid, kCopyThreads, 0, stream>>>(zones, lists, outside);
   check_launch("set_aside");
 }
 
 void count_taken(const RowPool& pool, const Cut* cut, int32_t* taken, Stream stream) {
   if (pool.n_segments == 0) return;
-  count_kernel<<<grid_size(pool.n_segments), kThreads, 0, stream>>>(pool, cut, taken);
+  row_pool_count_kernel<<<grid_size(pool.n_segments), kThreads, 0, stream>>>(pool, cut, taken);
   check_launch("count_taken");
 }
 
@@ -227,10 +227,11 @@ void squeeze_rows(const RowPool& pool, int64_t head_dim, DType type, const Cut* 
   Workspace space{};
   space.lay_out(workspace, pool.entries, row_bytes);
   const unsigned blocks = blocks_for(pool.entries, kCopyThreads);
-  fill_kernel<<<blocks, kCopyThreads, 0, stream>>>(space.score, pool.entries, -INFINITY);
+  row_pool_fill_kernel<<<blocks, kCopyThreads, 0, stream>>>(space.score, pool.entries, -INFINITY);
   check_launch("squeeze_rows: clear scores");
   if (pool.n_segments > 0) {
-    list_kernel<<<grid_size(pool.n_segments), kThreads, 0, stream>>>(pool, cut, move, space);
+    row_pool_list_kernel<<<grid_size(pool.n_segments), kThreads, 0, stream>>>(pool, cut, move,
+                                                                              space);
     check_launch("squeeze_rows: list");
   }
   const bool packs = row_bytes % 16 == 0 && aligned16(pool.k) && aligned16(pool.v);

@@ -27,8 +27,8 @@ __device__ inline int64_t row_of(const Zone& zone) {
   return zone.begin + int64_t{blockIdx.x} * kThreads + threadIdx.x;
 }
 
-__global__ void group_kernel(ScoreLists from, ScoreLists to, GroupScore how, int group,
-                             Zones zones) {
+__global__ void score_lists_group_kernel(ScoreLists from, ScoreLists to, GroupScore how, int group,
+                                         Zones zones) {
   const int h = static_cast<int>(blockIdx.y);
   const Zone zone = zone_of(zones, h, 1);
   const int64_t row = row_of(zone);
@@ -48,8 +48,8 @@ __global__ void group_kernel(ScoreLists from, ScoreLists to, GroupScore how, int
   to.score[h * to.stride + row] = seen ? grouped : kUnseen;
 }
 
-__global__ void scale_kernel(ScoreLists lists, float add, ScoreLists by, int per_head,
-                             Zones zones) {
+__global__ void score_lists_scale_kernel(ScoreLists lists, float add, ScoreLists by, int per_head,
+                                         Zones zones) {
   const int list = static_cast<int>(blockIdx.y);
   const Zone zone = zone_of(zones, list, per_head);
   const int64_t row = row_of(zone);
@@ -60,8 +60,8 @@ __global__ void scale_kernel(ScoreLists lists, float add, ScoreLists by, int per
   if (!isinf(score)) score = (score + add) * factor;
 }
 
-__global__ void pool_kernel(ScoreLists from, int64_t width, Pool how, ScoreLists to, int per_head,
-                            Zones zones) {
+__global__ void score_lists_pool_kernel(ScoreLists from, int64_t width, Pool how, ScoreLists to,
+                                        int per_head, Zones zones) {
   const int list = static_cast<int>(blockIdx.y);
   const Zone zone = zone_of(zones, list, per_head);
   const int64_t row = row_of(zone);
@@ -84,7 +84,7 @@ __global__ void pool_kernel(ScoreLists from, int64_t width, Pool how, ScoreLists
 
 /// parts [lists.n, kParts]
 __global__ void __launch_bounds__(kThreads)
-    sum_kernel(ScoreLists lists, int per_head, Zones zones, float* parts) {
+    score_lists_sum_kernel(ScoreLists lists, int per_head, Zones zones, float* parts) {
   const int list = static_cast<int>(blockIdx.y);
   const Zone zone = zone_of(zones, list, per_head);
   const float* scores = lists.score + list * lists.stride;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    divide_kernel(ScoreLists lists, int per_head, Zones zones, const float* parts) {
+    score_lists_divide_kernel(ScoreLists lists, int per_head, Zones zones, const float* parts) {
   float sum = 0;
   for (int64_t at = threadIdx.x; at < lists.n * kParts; at += kThreads) sum += parts[at];
   sum = block_sum<kThreads>(sum);
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads)
   if (score != kUnseen) score /= sum;
 }
 
-__global__ void promote_kernel(ScoreLists lists, int per_head, Zones zones) {
+__global__ void score_lists_promote_kernel(ScoreLists lists, int per_head, Zones zones) {
   const int list = static_cast<int>(blockIdx.y);
   const Zone zone = zone_of(zones, list, per_head);
   const int64_t row = row_of(zone);
@@ -131,21 +131,22 @@ int per_head_of(const ScoreLists& lists, int64_t n_kv_heads) {
 void group_scores(const ScoreLists& from, GroupScore how, const Zones& zones, const ScoreLists& to,
                   Stream stream) {
   const int group = static_cast<int>(from.n / to.n);
-  group_kernel<<<grid_of(to, zones), kThreads, 0, stream>>>(from, to, how, group, zones);
+  score_lists_group_kernel<<<grid_of(to, zones), kThreads, 0, stream>>>(from, to, how, group,
+                                                                        zones);
   check_launch("group_scores");
 }
 
 void scale_scores(const ScoreLists& lists, float add, const ScoreLists& by, const Zones& zones,
                   int64_t n_kv_heads, Stream stream) {
-  scale_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(
+  score_lists_scale_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(
       lists, add, by, per_head_of(lists, n_kv_heads), zones);
   check_launch("scale_scores");
 }
 
 void pool_scores(const ScoreLists& from, int64_t width, Pool how, const Zones& zones,
                  const ScoreLists& to, int64_t n_kv_heads, Stream stream) {
-  pool_kernel<<<grid_of(from, zones), kThreads, 0, stream>>>(from, width, how, to,
-                                                             per_head_of(from, n_kv_heads), zones);
+  score_lists_pool_kernel<<<grid_of(from, zones), kThreads, 0, stream>>>(
+      from, width, how, to, per_head_of(from, n_kv_heads), zones);
   check_launch("pool_scores");
 }
 
@@ -158,15 +159,16 @@ void normalize_scores(const ScoreLists& lists, const Zones& zones, int64_t n_kv_
   auto* parts = static_cast<float*>(workspace);
   const int per_head = per_head_of(lists, n_kv_heads);
   const dim3 grid(kParts, grid_size(lists.n));
-  sum_kernel<<<grid, kThreads, 0, stream>>>(lists, per_head, zones, parts);
+  score_lists_sum_kernel<<<grid, kThreads, 0, stream>>>(lists, per_head, zones, parts);
   check_launch("normalize_scores: sum");
-  divide_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(lists, per_head, zones, parts);
+  score_lists_divide_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(lists, per_head, zones,
+                                                                            parts);
   check_launch("normalize_scores");
 }
 
 void promote_scores(const Zones& zones, const ScoreLists& lists, int64_t n_kv_heads,
                     Stream stream) {
-  promote_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(
+  score_lists_promote_kernel<<<grid_of(lists, zones), kThreads, 0, stream>>>(
       lists, per_head_of(lists, n_kv_heads), zones);
   check_launch("promote_scores");
 }

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) score_pages_kernel(const Scoring<T> 
   }
 }
 
-__global__ void __launch_bounds__(kThreads) mask_pages_kernel(KvRows kv, int group) {
+__global__ void __launch_bounds__(kThreads) score_pages_mask_kernel(KvRows kv, int group) {
   const KvPages& pages = kv.pages;
   const int h = static_cast<int>(blockIdx.y);
   const int row = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
@@ -111,7 +111,7 @@ void score_pages(const void* q, const KvRows& kv, const Heads& heads, DType type
 
 void mask_pages(const KvRows& kv, const Heads& heads, Stream stream) {
   const dim3 grid(blocks_for(kv.capacity, kThreads), grid_size(heads.n_kv_heads));
-  mask_pages_kernel<<<grid, kThreads, 0, stream>>>(kv, static_cast<int>(heads.group()));
+  score_pages_mask_kernel<<<grid, kThreads, 0, stream>>>(kv, static_cast<int>(heads.group()));
   check_launch("mask_pages");
 }
 

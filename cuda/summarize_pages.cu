@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) summarize_pages_kernel(KvRows kv, in
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    join_page_kernel(KvRows kv, const int32_t* stopped, int head_dim) {
+    summarize_pages_join_kernel(KvRows kv, const int32_t* stopped, int head_dim) {
   if (stopped != nullptr && *stopped != 0) return;
   const int64_t h = blockIdx.x;
   const int64_t row = kv.slot[h];
@@ -74,7 +74,7 @@ void join_page(const KvRows& kv, const int32_t* stopped, const Heads& heads, DTy
                Stream stream) {
   const int head_dim = static_cast<int>(heads.head_dim);
   with_type(type, [&]<class T>(const T*) {
-    join_page_kernel<T>
+    summarize_pages_join_kernel<T>
         <<<grid_size(heads.n_kv_heads), kThreads, 0, stream>>>(kv, stopped, head_dim);
   });
   check_launch("join_page");

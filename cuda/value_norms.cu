@@ -49,7 +49,7 @@ Norms<T> norms_of(const NormArgs& args) {
 
 /// Block (b, h). Warps take rows in turn.
 template <class T>
-__global__ void __launch_bounds__(kTileThreads) value_kernel(const Norms<T> a) {
+__global__ void __launch_bounds__(kTileThreads) value_norms_kernel(const Norms<T> a) {
   const int h = static_cast<int>(blockIdx.y);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int first_dim = lane * kDims;
@@ -112,7 +112,7 @@ __device__ void product_norms(const Norms<T>& a, int head, int n_columns, float*
 /// factor [n_heads, head_dim, head_dim]
 template <class T>
 __global__ void __launch_bounds__(kTileThreads)
-    factor_kernel(const Norms<T> a, const float* factor) {
+    value_norms_factor_kernel(const Norms<T> a, const float* factor) {
   extern __shared__ float4 memory[];
   const int head = static_cast<int>(blockIdx.y);
   const float* r = factor + int64_t{head} * a.head_dim * a.head_dim;
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kTileThreads)
 /// o [n_outputs, n_heads * head_dim]
 template <class T, class W>
 __global__ void __launch_bounds__(kTileThreads)
-    output_kernel(const Norms<T> a, const W* o, int n_outputs, int64_t width) {
+    value_norms_output_kernel(const Norms<T> a, const W* o, int n_outputs, int64_t width) {
   extern __shared__ float4 memory[];
   const int head = static_cast<int>(blockIdx.y);
   const W* w = o + int64_t{head} * a.head_dim;
@@ -136,7 +136,7 @@ void launch_value(const NormArgs& args, Stream stream) {
   const int64_t most = ceil_div(kTargetBlocks, args.heads.n_kv_heads);
   const dim3 grid(std::min(blocks_for(args.zones.max_rows, kTileWarps), grid_size(most)),
                   grid_size(args.heads.n_kv_heads));
-  value_kernel<<<grid, kTileThreads, 0, stream>>>(norms_of<T>(args));
+  value_norms_kernel<<<grid, kTileThreads, 0, stream>>>(norms_of<T>(args));
   check_launch("value_norms");
 }
 
@@ -154,14 +154,14 @@ void launch_products(const NormArgs& args, Stream stream) {
                   grid_size(args.heads.n_heads));
   const int bytes = 2 * kSide * tile_pitch(a.head_dim) * static_cast<int>(sizeof(float));
   if (args.how == ValueNorm::kOutput) {
-    allow_memory(factor_kernel<T>, bytes);
-    factor_kernel<<<grid, kTileThreads, bytes, stream>>>(a, args.w.o_factor);
+    allow_memory(value_norms_factor_kernel<T>, bytes);
+    value_norms_factor_kernel<<<grid, kTileThreads, bytes, stream>>>(a, args.w.o_factor);
   } else {
     const Matrix& o = args.w.o;
     with_type(o.type, [&]<class W>(const W*) {
-      allow_memory(output_kernel<T, W>, bytes);
-      output_kernel<<<grid, kTileThreads, bytes, stream>>>(a, static_cast<const W*>(o.data),
-                                                           static_cast<int>(o.rows), o.cols);
+      allow_memory(value_norms_output_kernel<T, W>, bytes);
+      value_norms_output_kernel<<<grid, kTileThreads, bytes, stream>>>(
+          a, static_cast<const W*>(o.data), static_cast<int>(o.rows), o.cols);
     });
   }
   check_launch("value_norms: products");

@@ -211,7 +211,7 @@ __device__ void store_norms(const Norms<T>& a, int h, int first, const float (&s
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2) factor_mma_kernel(const Norms<T> a) {
+__global__ void __launch_bounds__(kThreads, 2) value_norms_mma_factor_kernel(const Norms<T> a) {
   extern __shared__ uint4 memory[];
   auto& panel = *reinterpret_cast<Panel<kHeadDim, 2>*>(memory);
   const int h = static_cast<int>(blockIdx.z);
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(kThreads, 2) factor_mma_kernel(const Norms<T> 
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2) output_mma_kernel(const Norms<T> a) {
+__global__ void __launch_bounds__(kThreads, 2) value_norms_mma_output_kernel(const Norms<T> a) {
   extern __shared__ uint4 memory[];
   auto& panel = *reinterpret_cast<Panel<kHeadDim, 1>*>(memory);
   const int h = static_cast<int>(blockIdx.z);
@@ -268,7 +268,8 @@ void launch(const NormArgs& args, Stream stream) {
                       .n_outputs = static_cast<int>(args.w.o.rows),
                       .width = args.w.o.cols};
   const bool factored = args.how == ValueNorm::kOutput;
-  const auto kernel = factored ? factor_mma_kernel<T, kHeadDim> : output_mma_kernel<T, kHeadDim>;
+  const auto kernel = factored ? value_norms_mma_factor_kernel<T, kHeadDim>
+                               : value_norms_mma_output_kernel<T, kHeadDim>;
   const int bytes = factored ? static_cast<int>(sizeof(Panel<kHeadDim, 2>))
                              : static_cast<int>(sizeof(Panel<kHeadDim, 1>));
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),

@@ -66,7 +66,7 @@ __device__ void for_scores(const Window<T>& w, int head, int n_rows, float* memo
 }
 
 template <class T>
-__global__ void __launch_bounds__(kTileThreads) lines_kernel(const Window<T> w) {
+__global__ void __launch_bounds__(kTileThreads) window_attention_lines_kernel(const Window<T> w) {
   extern __shared__ float4 memory[];
   __shared__ LinePart warps[kTileWarps][kLines];
   const int head = static_cast<int>(blockIdx.y);
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kTileThreads) lines_kernel(const Window<T> w) 
 }
 
 template <class T>
-__global__ void __launch_bounds__(kTileThreads) columns_kernel(const Window<T> w) {
+__global__ void __launch_bounds__(kTileThreads) window_attention_columns_kernel(const Window<T> w) {
   extern __shared__ float4 memory[];
   const int head = static_cast<int>(blockIdx.y);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -102,7 +102,8 @@ __global__ void __launch_bounds__(kTileThreads) columns_kernel(const Window<T> w
 
 /// A score that is NaN or +infinity must not be lost: exp2f(score - max) of LinePart::add makes NaN
 /// of either.
-__global__ void merge_kernel(const LinePart* parts, int lines, int n_parts, float* lse) {
+__global__ void window_attention_merge_kernel(const LinePart* parts, int lines, int n_parts,
+                                              float* lse) {
   const int line = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   if (line >= lines) return;
@@ -121,16 +122,16 @@ void launch_plain(const WindowArgs& args, Stream stream) {
   Window<T> w = window_of<T>(args, blocks);
   const dim3 grid(grid_size(blocks), grid_size(args.heads.n_heads));
   const size_t bytes = size_t{2} * kSide * static_cast<size_t>(tile_pitch(w.head_dim)) * 4;
-  for (const auto kernel : {lines_kernel<T>, columns_kernel<T>}) {
+  for (const auto kernel : {window_attention_lines_kernel<T>, window_attention_columns_kernel<T>}) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(bytes)),
                "shared memory of window_attention");
   }
   for (; w.first < w.n; w.first += kLines) {
-    lines_kernel<T><<<grid, kTileThreads, bytes, stream>>>(w);
+    window_attention_lines_kernel<T><<<grid, kTileThreads, bytes, stream>>>(w);
     check_launch("window_attention: lines");
     merge_lines(w.parts, args.heads.n_heads * kLines, blocks, w.lse, stream);
-    columns_kernel<T><<<grid, kTileThreads, bytes, stream>>>(w);
+    window_attention_columns_kernel<T><<<grid, kTileThreads, bytes, stream>>>(w);
     check_launch("window_attention: columns");
   }
 }
@@ -140,8 +141,8 @@ void launch_plain(const WindowArgs& args, Stream stream) {
 void merge_lines(const LinePart* parts, int64_t lines, int64_t n_parts, float* lse, Stream stream) {
   constexpr int kThreads = 128;
   const unsigned blocks = blocks_for(lines, kThreads / kWarp);
-  merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, static_cast<int>(lines),
-                                                static_cast<int>(n_parts), lse);
+  window_attention_merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, static_cast<int>(lines),
+                                                                 static_cast<int>(n_parts), lse);
   check_launch("window_attention: merge");
 }
 

@@ -220,7 +220,8 @@ __device__ void for_chunks(const Window<T>& w, const Place& at, const QueryBlock
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 3) lines_mma_kernel(const Window<T> w, int heads) {
+__global__ void __launch_bounds__(kThreads, 3)
+    window_attention_mma_lines_kernel(const Window<T> w, int heads) {
   extern __shared__ uint4 memory[];
   auto& stages = *reinterpret_cast<Stages<T, kHeadDim>*>(memory);
   const Place at(heads, w.group);
@@ -276,7 +277,8 @@ __device__ inline float sum_columns(const float (&values)[4]) {
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 3) columns_mma_kernel(const Window<T> w, int heads) {
+__global__ void __launch_bounds__(kThreads, 3)
+    window_attention_mma_columns_kernel(const Window<T> w, int heads) {
   extern __shared__ uint4 memory[];
   auto& stages = *reinterpret_cast<Stages<T, kHeadDim>*>(memory);
   const Place at(heads, w.group);
@@ -320,7 +322,8 @@ void launch(const WindowArgs& args, Stream stream) {
   constexpr int kBytes = sizeof(Stages<T, kHeadDim>);
   const MmaSplit split(args.heads);
   Window<T> w = window_of<T>(args, split.parts());
-  for (const auto kernel : {lines_mma_kernel<T, kHeadDim>, columns_mma_kernel<T, kHeadDim>}) {
+  for (const auto kernel : {window_attention_mma_lines_kernel<T, kHeadDim>,
+                            window_attention_mma_columns_kernel<T, kHeadDim>}) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
                "shared memory of window_attention");
   }
@@ -328,10 +331,10 @@ void launch(const WindowArgs& args, Stream stream) {
                   grid_size(args.heads.n_kv_heads));
   const int heads = static_cast<int>(split.heads);
   for (; w.first < w.n; w.first += kLines) {
-    lines_mma_kernel<T, kHeadDim><<<grid, kThreads, kBytes, stream>>>(w, heads);
+    window_attention_mma_lines_kernel<T, kHeadDim><<<grid, kThreads, kBytes, stream>>>(w, heads);
     check_launch("window_attention: lines");
     merge_lines(w.parts, args.heads.n_heads * kLines, split.parts(), w.lse, stream);
-    columns_mma_kernel<T, kHeadDim><<<grid, kThreads, kBytes, stream>>>(w, heads);
+    window_attention_mma_columns_kernel<T, kHeadDim><<<grid, kThreads, kBytes, stream>>>(w, heads);
     check_launch("window_attention: columns");
   }
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
-# The house rules that a machine can check: files of at most 400 lines, then clang-tidy (.clang-tidy:
-# functions of at most 60 lines among others) on every .cpp given but the tests, whose lambdas capture
-# structured bindings, which clang 14 does not know.
+# The house rules that a machine can check: files of at most 400 lines; kernels that are named after
+# their file, so that a profile says where to look; then clang-tidy (.clang-tidy: functions of at most
+# 60 lines among others) on every .cpp given but the tests, whose lambdas capture structured bindings,
+# which clang 14 does not know.
 set -uo pipefail
 
 status=0
@@ -11,6 +12,16 @@ for file in "$@"; do
     echo "$file: $lines lines; a file has at most 400" >&2
     status=1
   fi
+done
+
+before_name='__global__(\s|void|__launch_bounds__\([^)]*\)|__maxnreg__\([^)]*\))*'
+for file in cuda/*.cu; do
+  for kernel in $(tr '\n' ' ' <"$file" | grep -oP "$before_name\K\w+(?=\()"); do
+    if [[ $kernel != $(basename "$file" .cu)_* ]]; then
+      echo "$file: $kernel; a kernel's name begins with that of its file" >&2
+      status=1
+    fi
+  done
 done
 
 printf '%s\n' "$@" | grep '\.cpp$' | grep -v '^tests/' |
