@@ -8,6 +8,7 @@
 
 #include "src/bench/cost.h"
 #include "src/bench/record.h"
+#include "src/bench/score_cost.h"
 #include "src/random_model.h"
 
 namespace winnow::test {
@@ -120,6 +121,43 @@ TEST_CASE("bench cost: winnowing reads keys and scores once") {
   check(list_kept_cost(4, 7, 9), 4 * 7 * 4, 9 * 8, 0);
   // k, v of 6 fp32, position, mask; the row's number
   check(gather_rows_cost(shape, 9), 9 * (48 + 8 + 4), 9 * (48 + 8), 0);
+}
+
+TEST_CASE("bench cost: scores of windows and values, counted product by product") {
+  const CostShape shape = small_shape();
+  double seen = 0;  // query i of the last 3 of 10 rows sees the rows up to its own
+  for (int64_t i = 0; i < 3; ++i) {
+    for (int64_t row = 0; row <= 7 + i; ++row) seen += 4 * 2 * 6;  // 4 heads: q k
+  }
+  // k [2 heads, 10, 6] fp32 and q [3, 4, 6] fp32; scores [4, 10] fp32
+  check(window_attention_cost(shape, 3, 10), 480 + 288, 160, seen);
+  check(value_norms_cost(shape, ValueNorm::kValue, 10), 480, 160, 0);
+  double triangle = 0;
+  for (int64_t i = 0; i < 6; ++i) {
+    for (int64_t j = 0; j <= i; ++j) triangle += 1;
+  }
+  check(value_norms_cost(shape, ValueNorm::kOutput, 10), 480 + 4 * triangle * 4, 160,
+        4 * 10 * triangle * 2);
+  // W_O [16, 24] bf16, the 6 columns of each of 4 heads
+  check(value_norms_cost(shape, ValueNorm::kOutputL1, 10), 480 + 768, 160, 4 * 10 * 2 * 16 * 6);
+  check(key_scores_cost(shape, 10), 480, 80, 0);
+}
+
+TEST_CASE("bench cost: what is expected of queries, and what is done to lists of scores") {
+  const CostShape shape = small_shape();
+  double products = 0;  // q q^T of one query and head, below the diagonal and on it
+  for (int64_t i = 0; i < 6; ++i) {
+    for (int64_t j = 0; j <= i; ++j) products += 1;
+  }
+  const double sums = 4 * (6 + products) * 4;  // fp32
+  check(add_query_statistics_cost(shape, 5), 5 * 24 * 4 + sums, sums, 5 * 4 * products * 2);
+  // k and v [2 heads, 10, 6] fp32; logits [4, 10], scores [2, 10]
+  check(expected_scores_cost(shape, 10), 960, 160 + 80, 4 * 10 * (2 * products + 2 * 6));
+  check(group_scores_cost(shape, 10), 160, 80, 0);
+  check(change_scores_cost(4, 10), 160, 160, 0);
+  check(change_scores_cost(4, 10, 2), 320, 160, 0);
+  check(stored_scores_cost(shape, 10), 80, 80, 0);
+  check(take_scores_cost(9), 72, 36, 0);
 }
 
 TEST_CASE("bench cost: a token and a prompt are the sums of their steps") {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 
 #include "src/bench/cost.h"
@@ -53,6 +54,34 @@ TEST_CASE("cli bench kernels: every step of the passes, how often, and its share
     CHECK(line.contains("share") == has_cost);
   }
   CHECK(part == doctest::Approx(1));
+}
+
+TEST_CASE("cli bench kernels: scores of every method have a declared cost") {
+  const TinyDir tiny({.n_layers = 2, .max_positions = 1000});
+  // No bytes are declared of what only moves the rows of a cut that runs along.
+  const std::set<std::string> without = {"gaps", "advance", "set_aside", "count_taken",
+                                         "squeeze_rows"};
+  const std::map<std::string, std::set<std::string>> scores = {
+      {"laprox", {"window_attention", "value_norms", "scale_scores"}},
+      {"criticalkv", {"window_attention", "value_norms", "promote_scores"}},
+      {"expected", {"add_query_statistics", "expected_scores"}},
+      {"keydiff", {"key_differences"}},
+      {"chunkkv", {"window_attention", "chunk_scores"}}};
+  for (const auto& [policy, steps] : scores) {
+    CAPTURE(policy);
+    const OrderedJson json =
+        json_result({"bench", "-m", tiny.name(), "--kernels", "-p", "80", "-n", "0", "-r", "1",
+                     "--kv-policy", policy, "--kv-budget", "48"});
+    const auto lines = lines_by_step(json);
+    for (const auto& [key, line] : lines) {
+      CAPTURE(key);
+      CHECK(line.contains("share") == !without.contains(line["step"]));
+    }
+    const auto has = [&](const std::string& step) {
+      return lines.contains("compact " + step) || lines.contains("prefill " + step);
+    };
+    for (const std::string& step : steps) CHECK_MESSAGE(has(step), step);
+  }
 }
 
 TEST_CASE("cli bench kernels: rates follow from the time and the declared work") {

@@ -4,12 +4,14 @@
 #include <numeric>
 #include <vector>
 
+#include "src/bench/score_cost.h"
+
 namespace winnow {
 namespace {
 
-/// The sum of a number of each KV head.
-double sum_of(Device& device, const int32_t* numbers, int64_t n_kv_heads) {
-  std::vector<int32_t> host(static_cast<size_t>(n_kv_heads));
+/// The sum of n numbers of the device, mostly one of each KV head.
+double sum_of(Device& device, const int32_t* numbers, int64_t n) {
+  std::vector<int32_t> host(static_cast<size_t>(n));
   device.download(host.data(), numbers, host.size() * sizeof(int32_t));
   return static_cast<double>(std::reduce(host.begin(), host.end(), int64_t{0}));
 }
@@ -29,23 +31,45 @@ class WinnowCost {
 
   Cost operator()() const {
     switch (step_.kind) {
-      case StepKind::kAttentionScores: return attention_scores_cost(shape_, rows());
-      case StepKind::kRandomScores: return random_scores_cost(shape_, rows());
-      case StepKind::kCombineScores: return combine_scores_cost(shape_, rows());
       case StepKind::kTopK: return top_k_cost(step_.lists->n, zone());
       case StepKind::kListKept: return list_kept_cost(step_.lists->n, zone(), kept());
       case StepKind::kGatherRows: return gather_rows_cost(shape_, kept());
-      default: return {};
+      case StepKind::kTakeScores: return take_scores_cost(kept());
+      case StepKind::kAddQueryStatistics: return add_query_statistics_cost(shape_, step_.batch->n);
+      default: return step_.zones != nullptr ? score_cost() : Cost{};
     }
   }
 
  private:
-  int64_t a_head(double sum) const { return std::llround(sum / static_cast<double>(heads_)); }
-  int64_t rows() const { return a_head(sum_of(device_, step_.zones->rows, heads_)); }
-  int64_t zone() const {
-    return a_head(sum_of(device_, step_.zones->end, heads_) -
-                  sum_of(device_, step_.zones->begin, heads_));
+  Cost score_cost() const {
+    switch (step_.kind) {
+      case StepKind::kAttentionScores: return attention_scores_cost(shape_, rows());
+      case StepKind::kWindowAttention: return window_attention_cost(shape_, step_.queries, rows());
+      case StepKind::kValueNorms: return value_norms_cost(shape_, step_.value_norm, rows());
+      case StepKind::kKeyNorms:
+      case StepKind::kKeyDifferences: return key_scores_cost(shape_, rows());
+      case StepKind::kExpectedScores: return expected_scores_cost(shape_, rows());
+      case StepKind::kRandomScores: return random_scores_cost(shape_, rows());
+      case StepKind::kStoredScores: return stored_scores_cost(shape_, rows());
+      case StepKind::kCombineScores: return combine_scores_cost(shape_, rows());
+      case StepKind::kGroupScores: return group_scores_cost(shape_, zone());
+      case StepKind::kScaleScores: return change_scores_cost(step_.lists->n, zone(), 2);
+      case StepKind::kPoolScores:
+      case StepKind::kNormalizeScores:
+      case StepKind::kChunkScores: return change_scores_cost(step_.lists->n, zone());
+      case StepKind::kShareScores: return change_scores_cost(step_.lists->n, rows());
+      case StepKind::kPromoteScores: return top_k_cost(step_.lists->n, zone());
+      default: return {};
+    }
   }
+
+  int64_t rows() const { return mean(sum_of(device_, step_.zones->rows, heads_), heads_); }
+  /// A list that is alone may hold the zones of all heads, one after the other: it is one zone.
+  int64_t zone() const {
+    const int64_t n = step_.lists->n == 1 ? 1 : heads_;
+    return mean(sum_of(device_, step_.zones->end, n) - sum_of(device_, step_.zones->begin, n), n);
+  }
+  static int64_t mean(double sum, int64_t n) { return std::llround(sum / static_cast<double>(n)); }
   double kept() const { return sum_of(device_, step_.kept->count, heads_); }
 
   const CostShape& shape_;

@@ -116,6 +116,8 @@ struct Step {
   const Zones* zones = nullptr;
   const ScoreLists* lists = nullptr;
   const KeptRows* kept = nullptr;
+  int64_t queries = 0;                       // of window_attention
+  ValueNorm value_norm = ValueNorm::kValue;  // of value_norms
 };
 
 /// Where a step stands.

@@ -40,14 +40,22 @@ void WatchedDevice::gather_rows(const KvRows& from, const KeptRows& kept, const 
 
 void WatchedDevice::window_attention(const void* queries, int64_t n, const KvRows& kv,
                                      const Zones& zones, WindowSum how, const ScoreLists& lists) {
-  watch_.step({.kind = StepKind::kWindowAttention, .kv = &kv, .zones = &zones, .lists = &lists},
-              [&] { device_->window_attention(queries, n, kv, zones, how, lists); });
+  const Step step{.kind = StepKind::kWindowAttention,
+                  .kv = &kv,
+                  .zones = &zones,
+                  .lists = &lists,
+                  .queries = n};
+  watch_.step(step, [&] { device_->window_attention(queries, n, kv, zones, how, lists); });
 }
 
 void WatchedDevice::value_norms(const LayerWeights& w, const KvRows& kv, const Zones& zones,
                                 ValueNorm how, const ScoreLists& lists) {
-  watch_.step({.kind = StepKind::kValueNorms, .kv = &kv, .zones = &zones, .lists = &lists},
-              [&] { device_->value_norms(w, kv, zones, how, lists); });
+  const Step step{.kind = StepKind::kValueNorms,
+                  .kv = &kv,
+                  .zones = &zones,
+                  .lists = &lists,
+                  .value_norm = how};
+  watch_.step(step, [&] { device_->value_norms(w, kv, zones, how, lists); });
 }
 
 void WatchedDevice::group_scores(const ScoreLists& from, GroupScore how, const Zones& zones,
