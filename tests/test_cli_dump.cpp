@@ -27,7 +27,8 @@ struct Dump {
   }
 };
 
-/// Every file of a pass over `n` rows of a TinyDir, by its shape.
+/// Every file of a pass over `n` rows of a TinyDir, by its shape. Logits are of a prompt's last
+/// pass.
 void check_shapes(const Dump& dump, const std::string& folder, int64_t n,
                   const std::vector<std::string>& layers) {
   const auto check = [&](const std::string& name, const Shape& shape) {
@@ -37,7 +38,7 @@ void check_shapes(const Dump& dump, const std::string& folder, int64_t n,
     CHECK(std::ranges::all_of(array.values, [](float x) { return std::isfinite(x); }));
   };
   check("embed", {n, 16});
-  check("logits", {1, TinyDir::kVocabSize});
+  if (dump.has(folder + "logits")) check("logits", {1, TinyDir::kVocabSize});
   for (const std::string& layer : layers) {
     check(layer + ".qkv.q", {n, 4, 8});
     check(layer + ".qkv.k", {n, 2, 8});
@@ -58,6 +59,8 @@ TEST_CASE("cli dump: every step of the prompt and of each token, in its shape") 
            dump.folder()});
   const std::vector<std::string> layers = {"layer_00", "layer_01"};
   check_shapes(dump, "", 10, layers);
+  CHECK(dump.has("logits"));
+  CHECK(dump.has("token_0001/logits"));
   check_shapes(dump, "token_0001/", 1, layers);
   check_shapes(dump, "token_0002/", 1, layers);
   CHECK_FALSE(dump.has("token_0003/embed"));  // the third token goes through no network
@@ -155,10 +158,75 @@ TEST_CASE("cli dump: layers that are asked for, and what cannot be written") {
   const Dump blocked;
   std::filesystem::create_directories(blocked.folder() + "/layer_01.gate_up.npy");
   fails(joined(run, {"--dump", blocked.folder()}), 6, {"layer_01.gate_up.npy", "regular file"});
-  // A second prompt's files replace the first one's.
+  // A second prompt has a folder of its own.
   const Dump second;
   succeed(joined(run, {"--then", " a b", "--dump", second.folder()}));
-  CHECK(second.read("embed").shape[0] < 6);
+  CHECK(second.read("embed").shape[0] == 6);
+  CHECK(second.read("pass_0002/embed").shape[0] < 6);
+}
+
+TEST_CASE("cli dump: each chunk that is dropped by itself has a folder") {
+  const TinyDir tiny;
+  const Dump dump;
+  succeed({"generate", "-m", tiny.name(), "-p", text_of(59), "-n", "0", "--kv-policy", "sage",
+           "--kv-budget", "16", "--prefill", "chunk", "--evict-chunk", "25", "--dump",
+           dump.folder()});
+  int64_t rows = 0;
+  for (const char* folder : {"", "pass_0002/", "pass_0003/"}) {
+    const int64_t n = dump.read(std::string(folder) + "embed").shape[0];
+    check_shapes(dump, folder, n, {"layer_00", "layer_01"});
+    rows += n;
+  }
+  CHECK(rows == 60);
+  CHECK(dump.has("pass_0003/logits"));
+}
+
+TEST_CASE("cli dump: scores are those that the queries and keys give, and what is made of them") {
+  const TinyDir tiny;
+  const Dump dump;
+  succeed({"generate", "-m", tiny.name(), "-p", text_of(59), "-n", "1", "--kv-policy", "sage",
+           "--kv-budget", "24", "--kv-sink", "2", "--kv-recent", "4", "--kv-group", "mean",
+           "--dump", dump.folder()});
+  const auto scores = dump.read("layer_01.attention_scores");
+  REQUIRE(scores.shape == Shape{4, 60});
+  const auto q = dump.read("layer_01.qkv.q");  // [60, 4, 8]
+  const auto k = dump.read("layer_01.qkv.k");  // [60, 2, 8]
+  std::vector<double> weights(2 * 60);
+  for (size_t head = 0; head < 4; ++head) {
+    std::vector<double> z(60);
+    for (size_t r = 0; r < 60; ++r) {
+      for (size_t d = 0; d < 8; ++d) {
+        z[r] += static_cast<double>(q.values[(59 * 4 + head) * 8 + d]) *
+                static_cast<double>(k.values[(r * 2 + head / 2) * 8 + d]) / std::sqrt(8.0);
+      }
+      CHECK(static_cast<double>(scores.values[head * 60 + r]) ==
+            doctest::Approx(z[r]).epsilon(1e-4));
+    }
+    double sum = 0;
+    for (const double x : z) sum += std::exp(x);
+    for (size_t r = 0; r < 60; ++r) weights[head / 2 * 60 + r] += std::exp(z[r]) / sum / 2;
+  }
+  const auto combined = dump.read("layer_01.combine_scores");
+  REQUIRE(combined.shape == Shape{2, 60});
+  for (size_t i = 0; i < weights.size(); ++i) {
+    CHECK(static_cast<double>(combined.values[i]) == doctest::Approx(weights[i]).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("cli dump: scores of zones alone are not there outside of them") {
+  const TinyDir tiny;
+  const Dump dump;
+  succeed({"generate", "-m", tiny.name(), "-p", text_of(79), "-n", "0", "--kv-policy", "laprox",
+           "--kv-budget", "48", "--dump", dump.folder()});
+  for (const char* step : {"window_attention", "value_norms"}) {
+    const auto scores = dump.read(std::string("layer_00.") + step);
+    CHECK(scores.shape == Shape{4, 80});
+    CHECK(std::ranges::none_of(scores.values, [](float x) { return std::isnan(x); }));
+  }
+  const auto pooled = dump.read("layer_00.pool_scores");
+  REQUIRE(pooled.shape[1] == 80);
+  CHECK(std::isfinite(pooled.values[20]));
+  CHECK(std::isnan(pooled.values[79]));  // one of the last rows, which all are kept
 }
 
 }  // namespace winnow::test

@@ -2,11 +2,47 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "src/base/error.h"
 
 namespace winnow {
+namespace {
+
+/// Whether the step leaves scores that were not there before, and of which rows: of all that are
+/// held, or of the zones'.
+enum class ScoredRows { kNone, kHeld, kZone };
+
+ScoredRows scored_rows(StepKind kind) {
+  switch (kind) {
+    case StepKind::kAttentionScores:
+    case StepKind::kWindowAttention:
+    case StepKind::kValueNorms:
+    case StepKind::kKeyNorms:
+    case StepKind::kKeyDifferences:
+    case StepKind::kShareScores:
+    case StepKind::kExpectedScores:
+    case StepKind::kRandomScores:
+    case StepKind::kStoredScores:
+    case StepKind::kCombineScores: return ScoredRows::kHeld;
+    case StepKind::kGroupScores:
+    case StepKind::kScaleScores:
+    case StepKind::kPoolScores:
+    case StepKind::kNormalizeScores:
+    case StepKind::kPromoteScores:
+    case StepKind::kChunkScores: return ScoredRows::kZone;
+    default: return ScoredRows::kNone;
+  }
+}
+
+std::vector<int32_t> download_numbers(Device& device, const int32_t* from, int64_t n) {
+  std::vector<int32_t> numbers(static_cast<size_t>(n));
+  device.download(numbers.data(), from, numbers.size() * sizeof(int32_t));
+  return numbers;
+}
+
+}  // namespace
 
 void StepDump::attach(Device& device, std::string_view /*timer*/) {
   device_ = &device;
@@ -22,10 +58,13 @@ void StepDump::begin(const Span& span) {
 void StepDump::begin_pass(const Batch& batch) {
   open_.clear();
   n_ = batch.n;
+  const bool prompt = batch.length > 0;
+  if (prompt) ++passes_;
   place_ = root_;
-  if (batch.length > 0) return;
+  if (prompt && passes_ == 1) return;
   char name[32];
-  std::snprintf(name, sizeof(name), "token_%04lld", static_cast<long long>(token_));
+  std::snprintf(name, sizeof(name), prompt ? "pass_%04lld" : "token_%04lld",
+                static_cast<long long>(prompt ? passes_ : token_));
   place_ = root_.folder(name);
 }
 
@@ -39,7 +78,11 @@ void StepDump::end(const Span& span) {
     n_ = 1;
     write(-1, "logits", {1, c.vocab_size}, step.logits, DType::kF32);
   } else if (span.number >= 0 && root_.wants(span.number)) {
-    write_layer_step(span);
+    if (is_winnowing(step.kind)) {
+      write_scores(span);
+    } else {
+      write_layer_step(span);
+    }
   }
 }
 
@@ -66,6 +109,33 @@ void StepDump::write_layer_step(const Span& span) {
     case StepKind::kDown: write(l, name, shape(c.hidden_size), step.batch->x, DType::kF32); break;
     default: break;  // nothing that a later pass over the same text could be compared with
   }
+}
+
+void StepDump::write_scores(const Span& span) {
+  const Step& step = *span.step;
+  const ScoredRows which = scored_rows(step.kind);
+  if (which == ScoredRows::kNone || step.lists->n == 0) return;
+  const Zones& zones = *step.zones;
+  const ScoreLists& lists = *step.lists;
+  const int64_t heads = root_.config().n_kv_heads;
+  const auto rows = download_numbers(*device_, zones.rows, heads);
+  const auto begin = download_numbers(*device_, zones.begin, heads);
+  const auto end = download_numbers(*device_, zones.end, heads);
+  const std::vector<float> held =
+      download_floats(*device_, lists.score, DType::kF32, lists.n * lists.stride);
+  const int64_t width = *std::ranges::max_element(rows);
+  std::vector<float> scores(static_cast<size_t>(lists.n * width),
+                            std::numeric_limits<float>::quiet_NaN());
+  for (int64_t i = 0; i < lists.n; ++i) {
+    const auto h = static_cast<size_t>(i * heads / lists.n);
+    const int64_t from = which == ScoredRows::kHeld ? 0 : begin[h];
+    const int64_t to = which == ScoredRows::kHeld ? rows[h] : end[h];
+    std::copy(held.begin() + i * lists.stride + from, held.begin() + i * lists.stride + to,
+              scores.begin() + i * width + from);
+  }
+  NpyWriter file(place_->file(span.number, step_name(step.kind)), lists.n, width);
+  file.append(scores);
+  file.finish();
 }
 
 /// `shape` is that of the batch, whose rows lie at `from`.

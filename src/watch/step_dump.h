@@ -8,9 +8,15 @@
 //   layer_LL.gate_up.npy            [n, intermediate_size]      h
 //   layer_LL.down.npy               [n, hidden_size]            x
 //   logits.npy                      [1, vocab_size]             of the last row
+//   layer_LL.STEP.npy               [lists, rows]               scores, where rows are dropped
 //
-// A prompt's lie in the dump's folder, and a later prompt's replace them; those of the i-th token
-// that is decoded after it lie in token_i, counted from 0001.
+// STEP is attention_scores and every later step that makes or changes scores, a list for each query
+// head or KV head; NaN where a list has no row, or the step leaves the row alone. Of a step that a
+// layer calls twice the second is there.
+//
+// A prompt's lie in the dump's folder; those of the i-th pass over more rows (a chunk that is
+// dropped by itself, a later text) in pass_i, counted from 0002, and those of the i-th token that
+// is decoded in token_i, counted from 0001.
 #pragma once
 
 #include <map>
@@ -42,6 +48,7 @@ class StepDump final : public Observer {
 
   void begin_pass(const Batch& batch);
   void write_layer_step(const Span& span);
+  void write_scores(const Span& span);
   void write(int64_t layer, const std::string& name, std::vector<int64_t> shape, const void* from,
              DType type);
   void append(int64_t layer, const std::string& name, std::vector<int64_t> shape,
@@ -52,6 +59,7 @@ class StepDump final : public Observer {
   std::optional<DumpPlace> place_;  // of the pass
   Device* device_ = nullptr;
   int64_t token_ = 0;
+  int64_t passes_ = 0;                // over prompts
   int64_t n_ = 0;                     // rows of the pass
   std::map<std::string, Open> open_;  // by path
 };
