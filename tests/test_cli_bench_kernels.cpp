@@ -146,6 +146,9 @@ TEST_CASE(
                                           "decode qkv norm 2 20", "decode down gemv 1 10",
                                           "decode other  1 10", "decode gaps  3 30"});
   CHECK(table.take(record).size() == 1);  // all of it was taken
+  table.kernel({.name = "draw", .place = nullptr, .start_ns = 8 * kMs, .end_ns = 9 * kMs});
+  table.forget();  // what ran before a pass
+  CHECK(table.take(record).size() == 1);
 }
 
 }  // namespace winnow::test

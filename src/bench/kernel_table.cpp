@@ -54,6 +54,11 @@ void KernelTable::kernel(const Kernel& kernel) {
   time.seconds += seconds;
 }
 
+void KernelTable::forget() {
+  steps_.clear();
+  other_ = {};
+}
+
 std::vector<KernelLine> KernelTable::lines_of(const Key& key, const StepTime& step,
                                               double all_seconds) const {
   const auto line = [&](const std::string& kernel, const Time& time) {
@@ -102,8 +107,7 @@ std::vector<KernelLine> KernelTable::take(const BenchRecord& record) {
   };
   if (other_.calls > 0) add("other", other_.calls, other_.seconds);
   add("gaps", 0, std::max(all - busy, 0.0));
-  steps_.clear();
-  other_ = {};
+  forget();
   return lines;
 }
 

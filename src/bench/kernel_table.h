@@ -39,6 +39,9 @@ class KernelTable final : public Observer {
   /// "cupti", "events" or "clock".
   const std::string& timer() const { return timer_; }
 
+  /// Drops what was told so far: it ran before any pass that is measured.
+  void forget();
+
   /// What was told since the last call, all of it of the passes that `record` is about; all spans
   /// have ended. Longest first.
   std::vector<KernelLine> take(const BenchRecord& record);

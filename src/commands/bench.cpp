@@ -74,6 +74,8 @@ void report_records(const BenchScene& scene, const BenchRun& run) {
 /// What ran in the passes, instead of how long they took.
 void report_kernels(const BenchScene& scene, const BenchRun& run, KernelTable& table) {
   KernelReport report(scene.options.output, run);
+  scene.watched->watch().close();
+  table.forget();  // weights that were drawn, and the ceilings
   run_measurements(scene, [&](const BenchRecord& record) {
     if (record.kind == BenchKind::kCompact) return;
     scene.watched->watch().close();
