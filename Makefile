@@ -237,7 +237,7 @@ build-fuzz/.deps: tools/install_deps.sh
 ##@ Measure
 .PHONY: bench bench-gpu eval profile
 # A book in plain text that the bundled model has not read.
-EVAL_BOOK ?= $(wildcard ../shared/data/corpora/frankenstein.txt)
+EVAL_BOOK ?= weights/demo/frankenstein.txt
 EVAL_SAMPLES ?= 100
 EVAL_LENGTHS ?= 4096,8192,16384
 EVAL_OUT ?= tools/results
