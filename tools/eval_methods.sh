@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Holds all methods against each other with the bundled model: what the README shows of it.
 #
-#   tools/eval_methods.sh BOOK [OUT]
+#   tools/eval_methods.sh [BOOK [OUT]]
 #
-# BOOK is a text of some 100,000 tokens. OUT (tools/results) gets, for the question seen and unseen,
+# BOOK is a text of some 100,000 tokens (the one beside the model). OUT (tools/results) gets, for the question seen and unseen,
 # in the order of layers and of chunks (8192 tokens, naive and patched),
 #
 #   methods-QUESTION-ORDER.json             the rows of all depths together
@@ -14,7 +14,7 @@
 # SAMPLES, LENGTH, WORDS (of an answer), BUDGETS, POLICIES and WINNOW may be set.
 set -euo pipefail
 
-book=${1:?BOOK is missing}
+book=${1:-weights/demo/frankenstein.txt}
 out=${2:-tools/results}
 winnow=${WINNOW:-build/winnow}
 policies=${POLICIES:-full,sage,laprox,snapkv,pyramidkv,adakv,criticalkv,tova,chunkkv,expected,keydiff,knorm,h2o,quest,streaming,random}
