@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/shown.h"
 #include "tokenizer/added_tokens.h"
 
 using namespace winnow;

@@ -210,7 +210,7 @@ TEST_CASE("config: a missing or oversized file is rejected, a bad path is an I/O
 TEST_CASE("config: the models at hand are accepted") {
   for (const char* path : {"weights/demo", "../shared/data/models/stories260K"}) {
     if (!std::filesystem::exists(path)) {
-      MESSAGE("skipped: no ", path);
+      MESSAGE("skipped: no ", std::string(path));
       continue;
     }
     CHECK(read_config(path).eos == std::vector<int32_t>{2});

@@ -310,7 +310,7 @@ TEST_CASE("loader: a file that is cut while it is loaded is an I/O error") {
 TEST_CASE("loader: the models at hand are accepted") {
   for (const char* path : {"weights/demo", "../shared/data/models/stories260K"}) {
     if (!std::filesystem::exists(path)) {
-      MESSAGE("skipped: no ", path);
+      MESSAGE("skipped: no ", std::string(path));
       continue;
     }
     const ModelConfig config = read_config(path);

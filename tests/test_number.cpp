@@ -8,6 +8,7 @@
 
 #include "src/cli/number.h"
 #include "src/cli/suggest.h"
+#include "tests/support/shown.h"
 
 namespace winnow::test {
 namespace {

@@ -14,6 +14,7 @@
 
 #include "src/base/error.h"
 #include "src/sampler.h"
+#include "tests/support/shown.h"
 
 using namespace winnow;
 

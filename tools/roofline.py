@@ -14,6 +14,11 @@ class Point:
     token: bool  # a step of one token; else of a prompt's 8K rows
     intensity: float  # FLOP/byte
     tflops: float  # reached
+    ceiling: dict[str, float]  # what the run that timed it found: read_GBps, gemm_TFLOPs
+
+    def roof(self) -> float:
+        """TFLOP/s, of the step's own run."""
+        return min(self.ceiling["gemm_TFLOPs"], self.ceiling["read_GBps"] / 1e3 * self.intensity)
 
 
 WIDTH, HEIGHT = 760, 420

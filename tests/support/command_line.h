@@ -15,6 +15,7 @@
 
 #include "src/cli/options.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/shown.h"
 
 namespace winnow::test {
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "src/base/error.h"
+#include "tests/support/shown.h"
 
 namespace winnow::test {
 

@@ -16,6 +16,8 @@ class FaultyRun {
   /// With `sees_gpu` the run sees the GPU, if there is one.
   explicit FaultyRun(Words arguments, bool sees_gpu = false)
       : arguments_(std::move(arguments)), sees_gpu_(sees_gpu) {
+    REQUIRE_MESSAGE(std::filesystem::exists(program()), "no ", program(),
+                    ", which make test builds");
     whole_ = run("");
     CAPTURE(whole_.err);
     REQUIRE(whole_.code == 0);
@@ -26,7 +28,7 @@ class FaultyRun {
   /// `fault` as FAULT has it: "new:17".
   Finished run(const std::string& fault) const {
     ProcessSpec spec{.arguments = arguments_};
-    spec.program = (std::filesystem::path(binary_path()).parent_path() / "tests/winnow_faulty");
+    spec.program = program();
     spec.environment = {{"FAULT", fault.empty() ? std::nullopt : std::optional(fault)},
                         {"FAULT_COUNTS", (dir_ / "counts").string()}};
     if (sees_gpu_) spec.environment["CUDA_VISIBLE_DEVICES"] = visible_gpus();
@@ -82,6 +84,10 @@ class FaultyRun {
   }
 
  private:
+  static std::string program() {
+    return (std::filesystem::path(binary_path()).parent_path() / "tests/winnow_faulty").string();
+  }
+
   /// As this process sees them.
   static std::optional<std::string> visible_gpus() {
     const char* const value = std::getenv("CUDA_VISIBLE_DEVICES");

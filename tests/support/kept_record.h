@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/kv/kept.h"
+#include "tests/support/shown.h"
 
 namespace winnow::test {
 

@@ -9,6 +9,7 @@
 
 #include "src/device.h"
 #include "tests/support/numbers.h"
+#include "tests/support/shown.h"
 
 namespace winnow::test {
 

@@ -9,6 +9,7 @@
 #include "src/cpu/cpu_device.h"
 #include "src/forward.h"
 #include "src/model.h"
+#include "tests/support/shown.h"
 #include "tests/support/tiny_model.h"
 
 namespace winnow::test {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "tests/support/shown.h"
 #include "tests/support/tiny_model.h"
 
 namespace winnow::test {

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "tests/support/shown.h"
+
 namespace winnow::test {
 
 /// A fresh folder that is removed with all that is in it.
