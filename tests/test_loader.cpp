@@ -173,16 +173,23 @@ TEST_CASE("loader: progress may stop the load") {
   CHECK(sink.finished == 0);
 }
 
+/// A plan, and the files that its bindings point into.
+struct Planned {
+  Checkpoint checkpoint;
+  WeightPlan plan;
+};
+
 /// Plans the tiny model after `change` has had its way with the tensors and the shape.
 template <class Change>
-WeightPlan plan_changed(TinyModel model, Change change) {
+Planned plan_changed(TinyModel model, Change change) {
   std::vector<TestTensor> tensors = test::tiny_tensors(model);
   change(tensors, model);
   const TempDir dir;
   test::write_safetensors(dir / "model.safetensors", tensors);
   const ModelConfig config = parse_config(test::tiny_config_json(model), "config.json");
-  const Checkpoint checkpoint = open_checkpoint(dir.path());
-  return plan_weights(checkpoint, config);
+  Planned planned{.checkpoint = open_checkpoint(dir.path()), .plan = {}};
+  planned.plan = plan_weights(planned.checkpoint, config);
+  return planned;
 }
 
 TestTensor& find(std::vector<TestTensor>& tensors, std::string_view name) {
@@ -261,7 +268,7 @@ TEST_CASE("loader: matrices share one type, norms need not") {
       });
   TinyModel model;
   model.type = DType::kBF16;
-  const WeightPlan plan = plan_changed(model, [](Tensors& tensors, TinyModel&) {
+  const auto [checkpoint, plan] = plan_changed(model, [](Tensors& tensors, TinyModel&) {
     store_as(find(tensors, "model.norm.weight"), DType::kF32);
     store_as(find(tensors, "model.layers.0.input_layernorm.weight"), DType::kF16);
   });
@@ -274,7 +281,7 @@ TEST_CASE("loader: matrices share one type, norms need not") {
 TEST_CASE("loader: known extras are accepted and not read") {
   TinyModel model;
   model.tied = true;
-  const WeightPlan plan = plan_changed(model, [](Tensors& tensors, TinyModel&) {
+  const auto [checkpoint, plan] = plan_changed(model, [](Tensors& tensors, TinyModel&) {
     TestTensor head = find(tensors, "model.embed_tokens.weight");
     head.name = "lm_head.weight";
     tensors.push_back(head);

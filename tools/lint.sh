@@ -24,7 +24,12 @@ for file in cuda/*.cu; do
   done
 done
 
-printf '%s\n' "$@" | grep '\.cpp$' | grep -v '^tests/' |
+host_code() {
+  for file in "$@"; do
+    if [[ $file == *.cpp && $file != tests/* ]]; then echo "$file"; fi
+  done
+}
+host_code "$@" |
   xargs -P "$(nproc)" -I FILE clang-tidy-14 --quiet FILE -- -std=c++20 -I. -fopenmp -Wreserved-identifier \
     -march=x86-64-v3 -isystem "${CUDA_INCLUDE:-/usr/local/cuda/include}" \
     2> >(grep -v 'warnings generated' >&2) || status=1
