@@ -6,6 +6,7 @@
 // the logits are always fp32. All pointers are device memory.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -80,11 +81,19 @@ struct MemoryPlan {
   uint64_t weights = 0;
   uint64_t o_factors = 0;  // of these: LayerWeights::o_factor, where they are to be made
   uint64_t kv = 0;         // K/V rows, positions, masks
-  uint64_t kv_again =
-      0;  // a second time, where a cache is made anew beside the one that it replaces
-  uint64_t scratch = 0;  // the residual stream, activations, what a device needs inside a step
+  uint64_t kv_again = 0;   // a second time, where a cache is made anew beside the one it replaces
+  uint64_t scratch = 0;    // the residual stream, activations, what a device needs inside a step
 
   uint64_t total() const { return weights + kv + kv_again + scratch; }
+
+  /// Grows each region to what `other` needs, for runs that come one after the other.
+  void cover(const MemoryPlan& other) {
+    weights = std::max(weights, other.weights);
+    o_factors = std::max(o_factors, other.o_factors);
+    kv = std::max(kv, other.kv);
+    kv_again = std::max(kv_again, other.kv_again);
+    scratch = std::max(scratch, other.scratch);
+  }
 };
 
 /// A sequence of steps that is run again and again, and differs from run to run only by what lies

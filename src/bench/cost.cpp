@@ -3,39 +3,30 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/bench/cost_units.h"
+
 namespace winnow {
 namespace {
-
-constexpr double kFp32 = sizeof(float);
-constexpr double kInt32 = sizeof(int32_t);
-
-double bytes(DType type) {
-  return static_cast<double>(dtype_size(type));
-}
-
-double number(int64_t n) {
-  return static_cast<double>(n);
-}
 
 /// y = x W^T without what is read of x and written of y.  W [outputs, inputs]
 Cost product(const CostShape& shape, int64_t n, int64_t outputs, int64_t inputs) {
   const double elements = number(outputs) * number(inputs);
-  return {.read = elements * bytes(shape.weights), .flops = 2 * number(n) * elements};
+  return {.read = elements * element_bytes(shape.weights), .flops = 2 * number(n) * elements};
 }
 
 /// A norm's input rows and its weight.
 Cost norm(const CostShape& shape, int64_t n) {
-  return {.read = number(n + 1) * number(shape.config.hidden_size) * kFp32};
+  return {.read = number(n + 1) * number(shape.config.hidden_size) * kFp32Bytes};
 }
 
 /// x += y
 Cost residual(const CostShape& shape, int64_t n) {
-  const double x = number(n) * number(shape.config.hidden_size) * kFp32;
+  const double x = number(n) * number(shape.config.hidden_size) * kFp32Bytes;
   return {.read = x, .written = x};
 }
 
 double key_bytes(const CostShape& shape) {
-  return number(shape.config.head_dim) * bytes(shape.rows);
+  return number(shape.config.head_dim) * element_bytes(shape.rows);
 }
 
 }  // namespace
@@ -49,19 +40,19 @@ Cost& Cost::operator+=(const Cost& other) {
 
 Cost embed_cost(const CostShape& shape, int64_t n) {
   const double elements = number(n) * number(shape.config.hidden_size);
-  return {.read = elements * bytes(shape.weights) + number(n) * kInt32,
-          .written = elements * kFp32};
+  return {.read = elements * element_bytes(shape.weights) + number(n) * kInt32Bytes,
+          .written = elements * kFp32Bytes};
 }
 
 Cost qkv_cost(const CostShape& shape, int64_t n) {
   const ModelConfig& c = shape.config;
-  const Cost made{.written = number(n) * number(c.qkv_size()) * bytes(shape.rows)};
+  const Cost made{.written = number(n) * number(c.qkv_size()) * element_bytes(shape.rows)};
   return norm(shape, n) + product(shape, n, c.qkv_size(), c.hidden_size) + made;
 }
 
 Cost attention_cost(const CostShape& shape, int64_t n, double older) {
   const ModelConfig& c = shape.config;
-  const double q = number(n) * number(c.q_size()) * bytes(shape.rows);
+  const double q = number(n) * number(c.q_size()) * element_bytes(shape.rows);
   const double all = older + number(n);
   const double window = c.window > 0 ? number(c.window) : all;
   const double rows = std::min(all, window + number(n - 1));  // that any of the batch sees
@@ -76,30 +67,30 @@ Cost attention_cost(const CostShape& shape, int64_t n, double older) {
 
 Cost attention_output_cost(const CostShape& shape, int64_t n) {
   const ModelConfig& c = shape.config;
-  const Cost input{.read = number(n) * number(c.q_size()) * bytes(shape.rows)};
+  const Cost input{.read = number(n) * number(c.q_size()) * element_bytes(shape.rows)};
   return input + product(shape, n, c.hidden_size, c.q_size()) + residual(shape, n);
 }
 
 Cost gate_up_cost(const CostShape& shape, int64_t n) {
   const ModelConfig& c = shape.config;
-  const Cost h{.written = number(n) * number(c.intermediate_size) * bytes(shape.rows)};
+  const Cost h{.written = number(n) * number(c.intermediate_size) * element_bytes(shape.rows)};
   return norm(shape, n) + product(shape, n, 2 * c.intermediate_size, c.hidden_size) + h;
 }
 
 Cost down_cost(const CostShape& shape, int64_t n) {
   const ModelConfig& c = shape.config;
-  const Cost h{.read = number(n) * number(c.intermediate_size) * bytes(shape.rows)};
+  const Cost h{.read = number(n) * number(c.intermediate_size) * element_bytes(shape.rows)};
   return h + product(shape, n, c.hidden_size, c.intermediate_size) + residual(shape, n);
 }
 
 Cost logits_cost(const CostShape& shape, int64_t n) {
   const ModelConfig& c = shape.config;
-  const Cost made{.written = number(n) * number(c.vocab_size) * kFp32};
+  const Cost made{.written = number(n) * number(c.vocab_size) * kFp32Bytes};
   return norm(shape, n) + product(shape, n, c.vocab_size, c.hidden_size) + made;
 }
 
 Cost sample_cost(const CostShape& shape) {
-  return {.read = number(shape.config.vocab_size) * kFp32};
+  return {.read = number(shape.config.vocab_size) * kFp32Bytes};
 }
 
 Cost attention_scores_cost(const CostShape& shape, int64_t rows) {
@@ -107,34 +98,34 @@ Cost attention_scores_cost(const CostShape& shape, int64_t rows) {
   const double keys = number(rows) * number(c.n_kv_heads) * key_bytes(shape);
   const double scores = number(rows) * number(c.n_heads);
   return {.read = keys + number(c.n_heads) * key_bytes(shape),
-          .written = scores * kFp32,
+          .written = scores * kFp32Bytes,
           .flops = 2 * number(c.head_dim) * scores};
 }
 
 Cost random_scores_cost(const CostShape& shape, int64_t rows) {
   const ModelConfig& c = shape.config;
-  return {.read = number(rows) * number(c.n_kv_heads) * 2 * kInt32,  // positions and masks
-          .written = number(rows) * number(c.n_heads) * kFp32};
+  return {.read = number(rows) * number(c.n_kv_heads) * 2 * kInt32Bytes,  // positions and masks
+          .written = number(rows) * number(c.n_heads) * kFp32Bytes};
 }
 
 Cost combine_scores_cost(const CostShape& shape, int64_t rows) {
   const ModelConfig& c = shape.config;
-  return {.read = number(rows) * number(c.n_heads) * kFp32,
-          .written = number(rows) * number(c.n_kv_heads) * kFp32};
+  return {.read = number(rows) * number(c.n_heads) * kFp32Bytes,
+          .written = number(rows) * number(c.n_kv_heads) * kFp32Bytes};
 }
 
 Cost top_k_cost(int64_t lists, int64_t zone) {
-  return {.read = number(lists) * number(zone) * kFp32};
+  return {.read = number(lists) * number(zone) * kFp32Bytes};
 }
 
 Cost list_kept_cost(int64_t lists, int64_t zone, double kept) {
-  return {.read = number(lists) * number(zone) * kFp32, .written = kept * 2 * kInt32};
+  return {.read = number(lists) * number(zone) * kFp32Bytes, .written = kept * 2 * kInt32Bytes};
 }
 
 /// A row is its key, value, position and mask; its number and its new mask are read, too.
 Cost gather_rows_cost(const CostShape& shape, double kept) {
-  const double row = 2 * key_bytes(shape) + 2 * kInt32;
-  return {.read = kept * (row + kInt32), .written = kept * row};
+  const double row = 2 * key_bytes(shape) + 2 * kInt32Bytes;
+  return {.read = kept * (row + kInt32Bytes), .written = kept * row};
 }
 
 Cost token_cost(const CostShape& shape, double older) {
@@ -155,7 +146,7 @@ double token_weight_bytes(const CostShape& shape) {
   const double layer =
       number(c.hidden_size) * number(c.qkv_size() + c.q_size() + 3 * c.intermediate_size);
   const double rest = number(c.hidden_size) * number(c.vocab_size + 1);
-  return (number(c.n_layers) * layer + rest) * bytes(shape.weights);
+  return (number(c.n_layers) * layer + rest) * element_bytes(shape.weights);
 }
 
 double token_kv_bytes(const CostShape& shape) {

@@ -50,11 +50,7 @@ struct BenchMemory {
 
 inline void BenchMemory::include(const MemoryPlan& other, const RunShape& run) {
   if (plan.total() <= other.total()) largest = run;
-  plan.weights = std::max(plan.weights, other.weights);
-  plan.o_factors = std::max(plan.o_factors, other.o_factors);
-  plan.kv = std::max(plan.kv, other.kv);
-  plan.kv_again = std::max(plan.kv_again, other.kv_again);
-  plan.scratch = std::max(plan.scratch, other.scratch);
+  plan.cover(other);
 }
 
 /// What `method` keeps of a prompt of `n_prompt` tokens. One token is kept, whatever share is asked

@@ -154,9 +154,8 @@ void StepDump::write_rows(int64_t layer, const std::string& name, const Step& st
   const int64_t n = step.batch->n;
   const auto heads = static_cast<size_t>(c.n_kv_heads);
   std::vector<int64_t> first(heads);
-  std::vector<int32_t> slot(heads);
   device_->download(first.data(), step.kv->first, heads * sizeof(int64_t));
-  device_->download(slot.data(), step.kv->slot, heads * sizeof(int32_t));
+  const auto slot = download_numbers(*device_, step.kv->slot, c.n_kv_heads);
   std::vector<float> rows(static_cast<size_t>(n * c.n_kv_heads * c.head_dim));
   for (size_t h = 0; h < heads; ++h) {
     const int64_t row = first[h] + slot[h] + step.kv->appended;
